@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Execute the notebooks and render the book.
+
+    python scripts/build_book.py [--preset quick|smoke|full] [--strict]
+
+`quick` and `full` go to _build/html, `smoke` to _build/smoke/html. Executed notebooks are cached under _build/cache in
+a folder named after the preset and a hash of everything a result depends on besides the cells themselves (the cells
+are jupyter-cache's own key): package sources and data, lock file, result records, Python version. When that hash
+changes, the pages are read anew too, so that none can show what older code or another preset gave.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+
+
+def result_key(preset: str, root: Path = ROOT) -> str:
+    """Sixteen hexadecimal digits over what results depend on besides the cells."""
+    files = [*(root / "src").rglob("*"), *(root / "results").glob("*.json"), root / "requirements.lock"]
+    files = [f for f in files if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".pyc"]
+    digest = hashlib.sha256(f"{preset} {sys.version}".encode())
+    if preset == "full":  # whole data sets lie outside the checkout
+        digest.update(os.environ.get("IMGBOOK_DATA_MIRROR", "").encode())
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--preset", choices=("smoke", "quick", "full"), default=os.environ.get("IMGBOOK_PRESET", "quick")
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings are errors, and values outside bands too")
+    arguments = parser.parse_args()
+    preset, key = arguments.preset, result_key(arguments.preset)
+    work = BUILD / "work" / ("smoke" if preset == "smoke" else "book")  # Jupyter Book adds a folder _build below it
+    html = BUILD / "smoke" / "html" if preset == "smoke" else BUILD / "html"
+    cache = BUILD / "cache" / f"{preset}-{key}"
+
+    stamp = work / "key"
+    if not stamp.exists() or stamp.read_text() != cache.name:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        stamp.write_text(cache.name)
+    for old in (BUILD / "cache").glob(f"{preset}-*"):
+        if old != cache:
+            shutil.rmtree(old)
+
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["cache"] = str(cache)
+    config_path = work / "_config.yml"
+    config_text = yaml.safe_dump(config, sort_keys=False)
+    if not config_path.exists() or config_path.read_text() != config_text:
+        config_path.write_text(config_text)
+
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter_book",
+        "build",
+        str(ROOT),
+        "--config",
+        str(config_path),
+        "--toc",
+        str(ROOT / "_toc.yml"),
+        "--path-output",
+        str(work),
+    ]
+    if arguments.strict:
+        command += ["-W", "-n", "--keep-going"]
+    environment = {**os.environ, "IMGBOOK_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    if arguments.strict and preset == "quick":
+        environment["IMGBOOK_STRICT"] = "1"
+    begin = time.perf_counter()
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    if code:
+        print(f"the book was not built (exit code {code}); the reason stands above", file=sys.stderr)
+        return code
+    shutil.rmtree(html, ignore_errors=True)
+    shutil.copytree(work / "_build" / "html", html)
+    print(f"built in {time.perf_counter() - begin:.0f} s at preset {preset}; open {html.relative_to(ROOT)}/index.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Chapter 4: a convolutional classifier, its loss, training step and evaluation, and a linear baseline."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from imgbook import presets, training
+from imgbook.data import Dataset
+from imgbook.layers import max_pool_2x2
+from imgbook.training import TrainState
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    """Hyperparameters of the classifier. The defaults are the article's network on colour images."""
+
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+    num_classes: int = 10
+    widths: tuple[int, ...] = (32, 64, 128)  # channels of the 3 x 3 convolutions, each followed by 2 x 2 pooling
+    hidden: int = 128
+    dropout: float = 0.5
+    flip: bool = True  # mirror half of the training images: right for photographs, wrong for digits
+    learning_rate: float = 2e-3  # the peak of a one-cycle schedule
+    batch_size: int = 64
+    num_steps: int = 1500
+
+
+def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -> CNNConfig:
+    """Hyperparameters for a data set at a preset; `changes` override single fields."""
+    sizes = dict(image_shape=dataset.image_shape, num_classes=dataset.num_classes)
+    if dataset.image_shape[-1] == 1:
+        sizes.update(flip=False, num_steps=900)
+    steps = {"smoke": dict(num_steps=4, batch_size=32), "quick": {}, "full": dict(num_steps=7000)}
+    return replace(CNNConfig(), **{**sizes, **steps[presets.current(preset)], **changes})
+
+
+class CNN(nnx.Module):
+    """Blocks of 3 x 3 VALID convolution, ReLU and 2 x 2 max pooling; then two dense layers with dropout between."""
+
+    def __init__(self, config: CNNConfig, *, rngs: nnx.Rngs):
+        height, width, channels = config.image_shape
+        convs = []
+        for features in config.widths:
+            convs.append(nnx.Conv(channels, features, (3, 3), padding="VALID", rngs=rngs))
+            height, width, channels = (height - 2) // 2, (width - 2) // 2, features
+            if min(height, width) < 1:
+                raise ValueError(
+                    f"images of {config.image_shape[:2]} pixels are too small for {len(config.widths)} "
+                    "blocks; give fewer widths or larger images"
+                )
+        self.convs = nnx.Sequential(*convs)
+        self.dense = nnx.Linear(height * width * channels, config.hidden, rngs=rngs)
+        self.dropout = nnx.Dropout(config.dropout)
+        self.head = nnx.Linear(config.hidden, config.num_classes, rngs=rngs)
+
+    def features(self, x: jax.Array) -> jax.Array:
+        """The penultimate layer: `x` `[N, H, W, C]`, standardised, to `[N, hidden]`."""
+        for conv in self.convs.layers:
+            x = max_pool_2x2(nnx.relu(conv(x)))
+        x = x.reshape(len(x), -1)  # [N, h, w, c] -> [N, h * w * c]
+        return nnx.relu(self.dense(x))
+
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        """Logits `[N, num_classes]`; with a key, dropout is on (training), without it is off (evaluation)."""
+        h = self.dropout(self.features(x), deterministic=dropout_key is None, rngs=dropout_key)
+        return self.head(h)
+
+
+class SoftmaxRegression(nnx.Module):
+    """The linear baseline: one dense layer from pixels to logits."""
+
+    def __init__(self, config: CNNConfig, *, rngs: nnx.Rngs):
+        self.head = nnx.Linear(int(np.prod(config.image_shape)), config.num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        return self.head(x.reshape(len(x), -1))  # [N, H, W, C] -> [N, H * W * C]
+
+
+def standardise(images: jax.Array) -> jax.Array:
+    """uint8 pixels to floats of about zero mean and unit spread: (x / 255 - 1/2) / (1/4)."""
+    return images.astype(jnp.float32) / 63.75 - 2.0
+
+
+def random_flip(images: jax.Array, key: jax.Array) -> jax.Array:
+    """Mirror each image `[N, H, W, C]` left to right with probability 1/2."""
+    mirrored = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
+    return jnp.where(mirrored, images[:, :, ::-1], images)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean of -log softmax(logits)[label] in nats; logits `[N, K]`, labels `[N]`; scalar."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def optimizer(config: CNNConfig) -> optax.GradientTransformation:
+    """Adam under a one-cycle schedule: up to the peak over the first 30 % of the steps, then down to nearly zero."""
+    schedule = optax.cosine_onecycle_schedule(config.num_steps, config.learning_rate, pct_start=0.3)
+    return optax.adam(schedule)
+
+
+def init(config: CNNConfig, key: jax.Array, model_class: type[nnx.Module] = CNN) -> tuple[nnx.GraphDef, TrainState]:
+    """A fresh network: its structure and its training state."""
+    model_key, run_key = jax.random.split(key)
+    return training.init_state(model_class(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key)
+
+
+def make_train_step(graphdef: nnx.GraphDef, config: CNNConfig) -> Callable:
+    """The training step `step(state, (images, labels)) -> (state, metrics)`; images uint8 `[N, H, W, C]`."""
+    tx = optimizer(config)
+
+    def loss_fn(params, stats, images, labels, key):
+        model = nnx.merge(graphdef, params, stats)
+        logits = model(images, dropout_key=key)
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return cross_entropy(logits, labels), accuracy
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        images, labels = batch
+        flip_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        images = standardise(images)
+        if config.flip:
+            images = random_flip(images, flip_key)
+        (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.stats, images, labels, dropout_key
+        )
+        return state.updated(grads, tx), {"loss": loss, "accuracy": accuracy}
+
+    return step
+
+
+def predict(graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    """Logits float32 `[N, num_classes]` of uint8 images `[N, H, W, C]`, in evaluation mode."""
+    logits = _logits_function(graphdef)
+    return np.concatenate(
+        [logits(state.params, state.stats, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    )
+
+
+def _logits_function(graphdef: nnx.GraphDef) -> Callable:
+    @jax.jit
+    def logits(params, stats, images):
+        return nnx.merge(graphdef, params, stats)(standardise(images))
+
+    return logits
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose largest logit is the label's, in [0, 1].
+
+    Raises:
+        ValueError: logits are not `[N, K]` with one row for each label.
+    """
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape}; expected [N, K] and [N]")
+    return float((logits.argmax(-1) == labels).mean())
+
+
+def train(
+    dataset: Dataset, config: CNNConfig, key: jax.Array, model_class: type[nnx.Module] = CNN, progress: bool = True
+) -> tuple[nnx.GraphDef, TrainState, training.History]:
+    """Initialise and train a classifier on a data set: what the chapter's training cell does."""
+    graphdef, state = init(config, jax.random.fold_in(key, 0), model_class)
+    stream = training.batches((dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1))
+    state, history = training.fit(state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress)
+    return graphdef, state, history

@@ -1,0 +1,127 @@
+"""The runs behind the result records: each trains what a chapter trains, with the chapter's own functions.
+
+`python -m imgbook record NAME` runs one over several seeds and writes `results/NAME.json`.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import date
+
+import jax
+import numpy as np
+
+import imgbook
+from imgbook import cnn, gan, judge, records, sources, vae, weights
+from imgbook.data import Dataset, load
+
+SAMPLES = {"smoke": 50, "quick": 2000, "full": 10_000}  # generated images a measurement is made on
+
+
+def run_cnn(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the classifier and the linear baseline; test accuracies and the classifier's seconds of training."""
+    dataset, test = load(name, "train", preset), load(name, "test", preset)
+    config, key = cnn.config_for(dataset, preset), jax.random.key(seed)
+    values = {}
+    for label, model_class in (("linear_accuracy", cnn.SoftmaxRegression), ("accuracy", cnn.CNN)):
+        graphdef, state, history = cnn.train(dataset, config, key, model_class)
+        values[label] = cnn.accuracy(cnn.predict(graphdef, state, test.images), test.labels)
+    return values, history.seconds
+
+
+def run_gan(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the GAN and let the judge score its samples."""
+    dataset, key = load(name, "train", preset), jax.random.key(seed)
+    config = gan.config_for(dataset, preset)
+    graphdefs, state, history = gan.train(dataset, config, key)
+    latents = jax.random.normal(jax.random.fold_in(key, 2), (SAMPLES[preset], config.latent_dim))
+    scored = judge.score(gan.sample(graphdefs, state, latents))
+    return {k: float(scored[k]) for k in ("recognised", "classes", "smallest_share")}, history.seconds
+
+
+def run_vae(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the VAE; its bound on the test digits, and the judge's score of its samples."""
+    dataset, test, key = load(name, "train", preset), load(name, "test", preset), jax.random.key(seed)
+    graphdef, state, history = vae.train(dataset, vae.config_for(dataset, preset), key)
+    values = vae.evaluate(graphdef, state, test.images, jax.random.fold_in(key, 2))
+    samples = vae.sample(graphdef, state, jax.random.fold_in(key, 3), SAMPLES[preset])
+    return {**values, "recognised": judge.score(samples)["recognised"]}, history.seconds
+
+
+def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the judge on official training digits 10,001 to 60,000 and write its weights into the package."""
+    images, labels = sources.official("mnist", "train")
+    dataset = Dataset.from_arrays(images[10_000:], labels[10_000:], tuple("0123456789"), name="mnist")
+    test_images, test_labels = sources.official("mnist", "test")
+    config = judge.CONFIG if preset != "smoke" else cnn.config_for(dataset, "smoke")
+    graphdef, state, history = cnn.train(dataset, config, jax.random.key(seed))
+    accuracy = cnn.accuracy(cnn.predict(graphdef, state, test_images), test_labels)
+    if preset != "smoke":
+        weights.save(
+            judge.PATH,
+            state.params,
+            {
+                "what": "classifier of MNIST digits, imgbook.cnn.CNN with imgbook.judge.CONFIG",
+                "data": "official MNIST training digits 10,001 to 60,000",
+                "data_hash": dataset.content_hash,
+                "command": "python -m imgbook record judge",
+                "seed": seed,
+                "date": date.today().isoformat(),
+                "test_accuracy": accuracy,
+                "version": imgbook.__version__,
+                "licence": "MIT (weights); data CC BY-SA 3.0",
+            },
+        )
+        judge.load.cache_clear()
+    return {"test_accuracy": accuracy}, history.seconds
+
+
+EXPERIMENTS: dict[str, tuple[Callable, str]] = {
+    "gan": (run_gan, "mnist"),
+    "cnn-mnist": (run_cnn, "mnist"),
+    "cnn-cifar10": (run_cnn, "cifar10"),
+    "vae": (run_vae, "mnist"),
+    "judge": (run_judge, "mnist"),
+}
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError if there is no experiment of that name."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}; allowed: {', '.join(EXPERIMENTS)}")
+
+
+def record(name: str, preset: str, seeds: list[int], command: str) -> dict:
+    """Run an experiment for each seed, write its record (none at preset smoke), and return the values.
+
+    Raises:
+        ValueError: unknown experiment or preset.
+    """
+    check_name(name)
+    run, data_name = EXPERIMENTS[name]
+    columns: dict[str, list[float]] = {}
+    seconds = []
+    for seed in seeds:
+        begin = time.perf_counter()
+        values, training_seconds = run(data_name, preset, seed)
+        seconds.append(training_seconds)
+        for key, value in values.items():
+            columns.setdefault(key, []).append(value)
+        print(
+            f"{name}, seed {seed}: {values}, {training_seconds:.1f} s of training, "
+            f"{time.perf_counter() - begin:.1f} s in all",
+            flush=True,
+        )
+    if preset != "smoke":
+        hashes = "full" if name == "judge" else preset
+        record_name = name if preset == "quick" or name == "judge" else f"{name}-{preset}"
+        path = records.write(
+            record_name,
+            command=command,
+            preset=preset,
+            seeds=seeds,
+            seconds=seconds,
+            values=columns,
+            data_hash=load(data_name, "train", hashes).content_hash,
+        )
+        print(f"wrote {path.name}")
+    return {key: np.asarray(column) for key, column in columns.items()}
