@@ -64,19 +64,8 @@ def main() -> int:
     if not config_path.exists() or config_path.read_text() != config_text:
         config_path.write_text(config_text)
 
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter_book",
-        "build",
-        str(ROOT),
-        "--config",
-        str(config_path),
-        "--toc",
-        str(ROOT / "_toc.yml"),
-        "--path-output",
-        str(work),
-    ]
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
+    command += ["--config", str(config_path), "--toc", str(ROOT / "_toc.yml"), "--path-output", str(work)]
     if arguments.strict:
         command += ["-W", "-n", "--keep-going"]
     environment = {**os.environ, "IMGBOOK_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

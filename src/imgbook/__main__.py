@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     record.add_argument("--seeds", type=int, nargs="+", default=None, help="default: 0 1 2 3 4; the judge: 0")
     arguments = parser.parse_args(argv)
     try:
-        preset = presets.current(arguments.preset)
+        # The judge is trained on the whole set and used at every preset, so it has one size, and one seed.
+        preset = presets.current(arguments.preset or ("full" if arguments.name == "judge" else None))
         experiments.check_name(arguments.name)
         seeds = arguments.seeds or ([0] if arguments.name == "judge" else [0, 1, 2, 3, 4])
         command = f"python -m imgbook record {arguments.name} --preset {preset} --seeds {' '.join(map(str, seeds))}"

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import imgbook
-from imgbook import cnn, gan, judge, records, sources, vae, weights
+from imgbook import cnn, concepts, gan, judge, records, sources, vae, weights
 from imgbook.data import Dataset, load
 
 SAMPLES = {"smoke": 50, "quick": 2000, "full": 10_000}  # generated images a measurement is made on
@@ -26,6 +26,18 @@ def run_cnn(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]
         graphdef, state, history = cnn.train(dataset, config, key, model_class)
         values[label] = cnn.accuracy(cnn.predict(graphdef, state, test.images), test.labels)
     return values, history.seconds
+
+
+def run_concepts(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the network with one hidden layer and the linear baseline; test accuracies, and the network's test loss."""
+    dataset, test = load(name, "train", preset), load(name, "test", preset)
+    config, key = concepts.config_for(dataset, preset), jax.random.key(seed)
+    values = {}
+    for label, model_class in (("linear_accuracy", cnn.SoftmaxRegression), ("accuracy", concepts.MLP)):
+        graphdef, state, history = concepts.train(dataset, config, key, model_class)
+        logits = cnn.predict(graphdef, state, test.images)
+        values[label] = cnn.accuracy(logits, test.labels)
+    return {**values, "cross_entropy": float(cnn.cross_entropy(logits, test.labels))}, history.seconds
 
 
 def run_gan(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
@@ -49,9 +61,19 @@ def run_vae(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]
 
 def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
     """Train the judge on official training digits 10,001 to 60,000 and write its weights into the package."""
-    images, labels = sources.official("mnist", "train")
-    dataset = Dataset.from_arrays(images[10_000:], labels[10_000:], tuple("0123456789"), name="mnist")
-    test_images, test_labels = sources.official("mnist", "test")
+    if preset == "smoke":
+        digits, test = load("mnist", "train", "smoke"), load("mnist", "test", "smoke")
+        images, labels, test_images, test_labels = digits.images, digits.labels, test.images, test.labels
+    else:
+        images, labels = (part[10_000:] for part in sources.official("mnist", "train"))
+        test_images, test_labels = sources.official("mnist", "test")
+    others = judge.non_digits(images, len(images) // 5, seed)
+    dataset = Dataset.from_arrays(
+        np.concatenate([images, others]),
+        np.concatenate([labels, np.full(len(others), 10)]),
+        (*"0123456789", "not a digit"),
+        name="mnist",
+    )
     config = judge.CONFIG if preset != "smoke" else cnn.config_for(dataset, "smoke")
     graphdef, state, history = cnn.train(dataset, config, jax.random.key(seed))
     accuracy = cnn.accuracy(cnn.predict(graphdef, state, test_images), test_labels)
@@ -61,7 +83,7 @@ def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
             state.params,
             {
                 "what": "classifier of MNIST digits, imgbook.cnn.CNN with imgbook.judge.CONFIG",
-                "data": "official MNIST training digits 10,001 to 60,000",
+                "data": "official MNIST training digits 10,001 to 60,000; eleventh class: judge.non_digits of them",
                 "data_hash": dataset.content_hash,
                 "command": "python -m imgbook record judge",
                 "seed": seed,
@@ -76,6 +98,7 @@ def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
 
 
 EXPERIMENTS: dict[str, tuple[Callable, str]] = {
+    "concepts": (run_concepts, "mnist"),
     "gan": (run_gan, "mnist"),
     "cnn-mnist": (run_cnn, "mnist"),
     "cnn-cifar10": (run_cnn, "cifar10"),
@@ -112,16 +135,14 @@ def record(name: str, preset: str, seeds: list[int], command: str) -> dict:
             flush=True,
         )
     if preset != "smoke":
-        hashes = "full" if name == "judge" else preset
-        record_name = name if preset == "quick" or name == "judge" else f"{name}-{preset}"
         path = records.write(
-            record_name,
+            name if preset == "quick" else f"{name}-{preset}",
             command=command,
             preset=preset,
             seeds=seeds,
             seconds=seconds,
             values=columns,
-            data_hash=load(data_name, "train", hashes).content_hash,
+            data_hash=load(data_name, "train", preset).content_hash,
         )
         print(f"wrote {path.name}")
     return {key: np.asarray(column) for key, column in columns.items()}

@@ -115,15 +115,16 @@ def optimizer(config: GANConfig) -> optax.GradientTransformation:
 
 def init(config: GANConfig, key: jax.Array) -> tuple[GraphDefs, GANState]:
     """Two fresh networks: their structures and their training states."""
-    g_key, d_key, run_key = jax.random.split(key, 3)
+    g_key, d_key, g_run_key, d_run_key = jax.random.split(key, 4)
     tx = optimizer(config)
-    g_graphdef, generator = training.init_state(Generator(config, rngs=nnx.Rngs(g_key)), tx, run_key)
-    d_graphdef, discriminator = training.init_state(Discriminator(config, rngs=nnx.Rngs(d_key)), tx, run_key)
+    g_graphdef, generator = training.init_state(Generator(config, rngs=nnx.Rngs(g_key)), tx, g_run_key)
+    d_graphdef, discriminator = training.init_state(Discriminator(config, rngs=nnx.Rngs(d_key)), tx, d_run_key)
     return GraphDefs(g_graphdef, d_graphdef), GANState(generator, discriminator)
 
 
 def apply(graphdef: nnx.GraphDef, params: nnx.State, stats: nnx.State, x: jax.Array) -> tuple[jax.Array, nnx.State]:
     """Run a network in training mode: its output, and its BatchNorm averages afterwards."""
+    stats = jax.tree.map(lambda a: a, stats)  # a copy: Flax updates no variable made outside the current transformation
     model = nnx.merge(graphdef, params, stats)
     output = model(x)
     return output, nnx.state(model, nnx.Not(nnx.Param))

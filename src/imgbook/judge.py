@@ -1,7 +1,9 @@
 """A judge of generated digits: the chapter's CNN, trained on real digits that no chapter's model has seen.
 
 It was trained on the official MNIST training digits 10,001 to 60,000; the digits in the package are the first
-10,000. `python -m imgbook record judge` (needs the whole data set) trains it anew.
+10,000. A classifier that knows only digits must call everything a digit, and calls noise one with high confidence;
+so this one has an eleventh class, "not a digit", for noise, shuffled and averaged digits.
+`python -m imgbook record judge` (needs the whole data set) trains it anew.
 """
 
 from functools import cache
@@ -13,8 +15,24 @@ import numpy as np
 from imgbook import cnn, plotting, weights
 
 PATH = Path(__file__).parent / "judge.safetensors"
-CONFIG = cnn.CNNConfig(image_shape=(28, 28, 1), flip=False, num_steps=6000)
-CONFIDENCE = 0.9  # "recognised" means: the largest class probability is above this
+CONFIG = cnn.CNNConfig(image_shape=(28, 28, 1), num_classes=11, flip=False, shift=1, num_steps=7000)
+CONFIDENCE = 0.9  # "recognised" means: the probability of one of the ten digits is above this
+
+
+def non_digits(digits: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """`n` images that are no digits, uint8 `[n, H, W, C]`, made from `digits` uint8 `[N, H, W, C]`.
+
+    A third each: noise of a random brightness, digits with their pixels shuffled, and weighted means of 32 digits.
+    """
+    rng = np.random.default_rng(seed)
+    third = -(-n // 3)
+    shape = (third, *digits.shape[1:])
+    noise = rng.uniform(size=shape) * rng.uniform(size=(third, 1, 1, 1)) * 255
+    flat = digits[rng.integers(len(digits), size=third)].reshape(third, -1)  # [n/3, H * W * C]
+    shuffled = rng.permuted(flat, axis=1).reshape(shape)
+    weights_of_32 = rng.dirichlet(np.ones(32), size=third)
+    means = np.stack([np.tensordot(w, digits[rng.integers(len(digits), size=32)], 1) for w in weights_of_32])
+    return np.rint(np.concatenate([noise, shuffled, means])[:n]).astype(np.uint8)
 
 
 @cache
@@ -30,7 +48,7 @@ def load() -> tuple:
 
 
 def probabilities(images: np.ndarray) -> np.ndarray:
-    """Class probabilities `[N, 10]` of digits `[N, 28, 28, 1]`, uint8 or floats in [0, 1].
+    """Probabilities `[N, 11]` of the ten digits and of "not a digit", for images `[N, 28, 28, 1]`, uint8 or [0, 1].
 
     Raises:
         ValueError: another shape, or pixels out of range.
@@ -45,11 +63,11 @@ def probabilities(images: np.ndarray) -> np.ndarray:
 def score(images: np.ndarray) -> dict[str, float | np.ndarray]:
     """How digit-like a set of images is, and how varied.
 
-    recognised: share of images with a class probability above 0.9, in [0, 1]. class_shares: `[10]`, the shares of
-    the classes among the recognised ones (zeros if none is). smallest_share: the smallest of them times ten, so
-    that 1 is balance and 0 a lost class. classes: how many occur.
+    recognised: share of images to which the judge gives one digit a probability above 0.9, in [0, 1].
+    class_shares: `[10]`, the shares of the digits among the recognised images (zeros if none is). smallest_share:
+    the smallest of them times ten, so that 1 is balance and 0 a lost class. classes: how many occur.
     """
-    p = probabilities(images)
+    p = probabilities(images)[:, :10]
     recognised = p.max(axis=1) > CONFIDENCE
     counts = np.bincount(p[recognised].argmax(axis=1), minlength=p.shape[1])
     shares = counts / max(1, counts.sum())

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-
 default_kernel_init = nnx.initializers.lecun_normal()  # Flax's default too
 
 

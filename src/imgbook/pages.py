@@ -55,19 +55,19 @@ def verdict(record_name: str, measured: Mapping[str, float], *, fmt: str = ".3g"
         return
     record = records.load(record_name)
     judged = {name: records.judge(record, name, value) for name, value in measured.items()}
-    table(
-        ("measure", "this run", "band", "verdict"),
-        [
+    rows = []
+    for name, (low, high, inside) in judged.items():
+        mean, spread = records.mean_and_spread(record, name)
+        rows.append(
             (
                 name,
                 format(measured[name], fmt),
+                f"{format(mean, fmt)} ± {format(spread, fmt)}",
                 f"{format(low, fmt)} to {format(high, fmt)}",
                 "inside" if inside else "**outside**",
             )
-            for name, (low, high, inside) in judged.items()
-        ],
-    )
-    print(
-        f"Band: mean -+ 4 standard deviations of {len(record['seeds'])} runs ({record['date']}; {record['command']})."
-    )
+        )
+    seeds = len(record["seeds"])
+    table(("measure", "this run", f"{seeds} recorded runs", "band", "verdict"), rows)
+    print(f"Recorded runs: mean ± standard deviation; band: mean ∓ 4 of them ({record['date']}; {record['command']}).")
     records.raise_if_strict(record_name, {name: (measured[name], *judged[name]) for name in measured})

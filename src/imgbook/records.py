@@ -130,8 +130,8 @@ def load(name: str) -> dict:
     return record
 
 
-def band(record: dict, measure: str) -> tuple[float, float]:
-    """The band of a measure: mean -+ 4 standard deviations over the recorded seeds (at least five).
+def mean_and_spread(record: dict, measure: str) -> tuple[float, float]:
+    """Mean and standard deviation of a measure over the recorded seeds (at least five).
 
     Raises:
         KeyError: the record has no such measure.
@@ -142,8 +142,13 @@ def band(record: dict, measure: str) -> tuple[float, float]:
     values = np.asarray(record["values"][measure])
     if len(values) < 5:
         raise ValueError(f"record {record['name']!r} holds {len(values)} seeds; a band needs at least 5")
-    spread = 4 * values.std(ddof=1)
-    return float(values.mean() - spread), float(values.mean() + spread)
+    return float(values.mean()), float(values.std(ddof=1))
+
+
+def band(record: dict, measure: str) -> tuple[float, float]:
+    """The band of a measure: mean -+ 4 standard deviations (errors as in `mean_and_spread`)."""
+    mean, spread = mean_and_spread(record, measure)
+    return mean - 4 * spread, mean + 4 * spread
 
 
 def judge(record: dict, measure: str, value: float) -> tuple[float, float, bool]:
@@ -161,9 +166,3 @@ def raise_if_strict(name: str, judged: Mapping[str, tuple[float, float, float, b
     ]
     if outside and os.environ.get("IMGBOOK_STRICT") == "1":
         raise OutsideBand(f"outside the recorded band of {name!r}: " + "; ".join(outside))
-
-
-def mean_and_spread(name: str, measure: str, fmt: str = ".3g") -> str:
-    """A recorded measure as text, "mean +- standard deviation (n seeds)"."""
-    values = np.asarray(load(name)["values"][measure])
-    return f"{format(values.mean(), fmt)} ± {format(values.std(ddof=1), fmt)} ({len(values)} seeds)"

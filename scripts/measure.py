@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Time everything from a fresh clone and write the figures to results/build.json and into the README.
+
+    python scripts/measure.py
+
+Clones this checkout's last commit into a temporary folder and times there: installation, `make book`, an unchanged
+`make book`, `make test`; then each notebook alone at presets quick and smoke, with its peak memory. About half an
+hour on two cores. Let nothing else run beside it.
+"""
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from imgbook import records
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- measured: begin (scripts/measure.py) -->", "<!-- measured: end -->"
+HEADLINES = {
+    "02-concepts": ("concepts", "accuracy", "digits, test accuracy", ".1%"),
+    "03-gan": ("gan", "recognised", "samples recognised by the judge", ".0%"),
+    "04-cnn": ("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
+    "05-vae": ("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
+}
+
+
+def timed(command: list[str], cwd: Path, log: Path, **environment: str) -> tuple[float, float]:
+    """Run a command, its output into a log; returns seconds and the peak memory in MB of its largest process."""
+    begin = time.perf_counter()
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdout=out, stderr=out, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n" + "\n".join(log.read_text().splitlines()[-30:]))
+    print(f"{' '.join(command)}: {seconds:.1f} s", flush=True)
+    return round(seconds, 1), round(usage.ru_maxrss / 1024)
+
+
+def measure() -> dict:
+    environment = {k: "" for k in ("IMGBOOK_PRESET", "IMGBOOK_STRICT", "IMGBOOK_DATA_MIRROR", "PYTHONPATH")}
+    with tempfile.TemporaryDirectory() as folder:
+        clone, log = Path(folder) / "clone", Path(folder) / "log"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        result = {"commands": {}, "notebooks": {}}
+        for name, command in (
+            ("installation", ["make", ".venv/.ready"]),
+            ("make book", ["make", "book"]),
+            ("make book, unchanged", ["make", "book"]),
+            ("make test", ["make", "test"]),
+        ):
+            result["commands"][name], _ = timed(command, clone, log, **environment)
+            if name == "make test":
+                result["pytest"] = [line for line in log.read_text().splitlines() if " passed" in line][-1]
+        for notebook in sorted((clone / "book").glob("*.ipynb")):
+            run = [".venv/bin/jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(notebook)]
+            entry = result["notebooks"][notebook.stem] = {}
+            for preset in ("quick", "smoke"):
+                seconds, megabytes = timed(run, clone, log, **environment | {"IMGBOOK_PRESET": preset})
+                entry[preset] = {"seconds": seconds, "peak_MB": megabytes}
+        disk = subprocess.run(["du", "-sm", ".venv", "_build"], cwd=clone, capture_output=True, text=True, check=True)
+        result["disk_MB"] = {line.split()[1]: int(line.split()[0]) for line in disk.stdout.splitlines()}
+    return result
+
+
+def readme_section(result: dict) -> str:
+    """The README's chapter table and build times, from the measurements and the result records."""
+    lines = [
+        "| chapter | at `quick` | memory | headline (mean ± standard deviation of recorded runs) |",
+        "|:--|--:|--:|:--|",
+    ]
+    for name, entry in result["notebooks"].items():
+        headline = ""
+        if name in HEADLINES:
+            record_name, measure_name, words, fmt = HEADLINES[name]
+            record = records.load(record_name)
+            mean, spread = records.mean_and_spread(record, measure_name)
+            headline = f"{words}: {mean:{fmt}} ± {spread:{fmt}} ({len(record['seeds'])} seeds)"
+        quick = entry["quick"]
+        lines.append(f"| {name} | {quick['seconds']:.0f} s | {quick['peak_MB'] / 1024:.1f} GB | {headline} |")
+    commands, disk = result["commands"], result["disk_MB"]
+    lines += [
+        "",
+        f"Installation {commands['installation'] / 60:.1f} min, `make book` {commands['make book'] / 60:.1f} min, again "
+        f"without changes {commands['make book, unchanged']:.0f} s, `make test` {commands['make test'] / 60:.1f} min. Disk: "
+        f"{disk['.venv'] / 1024:.1f} GB for `.venv`, {disk['_build']} MB for the built pages and caches. "
+        f"Measured on {result['date']} from a fresh clone on {result['device']} by `python scripts/measure.py`.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    result = measure()
+    result.update(
+        command="python scripts/measure.py", date=datetime.date.today().isoformat(), device=records.describe_device()
+    )
+    (ROOT / "results" / "build.json").write_text(json.dumps(result, indent=2) + "\n")
+    readme = ROOT / "README.md"
+    section = f"{BEGIN}\n{readme_section(result)}\n{END}"
+    pattern = re.escape(BEGIN) + ".*" + re.escape(END)
+    readme.write_text(re.sub(pattern, lambda _: section, readme.read_text(), flags=re.S))
+
+
+if __name__ == "__main__":
+    main()

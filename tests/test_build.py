@@ -1,0 +1,86 @@
+"""The key under which executed notebooks are cached: it follows everything their results depend on."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def build_book():
+    spec = importlib.util.spec_from_file_location("build_book", ROOT / "scripts" / "build_book.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A small checkout."""
+    for name, content in {
+        "src/imgbook/vae.py": "a",
+        "src/imgbook/embedded/mnist.npz": "b",
+        "results/vae.json": "c",
+        "requirements.lock": "d",
+        "book/05-vae.ipynb": "e",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["src/imgbook/vae.py", "src/imgbook/embedded/mnist.npz", "results/vae.json", "requirements.lock"]
+)
+def test_key_changes_with_what_results_depend_on(build_book, tree, name):
+    before = build_book.result_key("quick", tree)
+    (tree / name).write_text("changed")
+    changed = build_book.result_key("quick", tree)
+    (tree / name).rename(tree / f"{name}.old")
+    if name != "requirements.lock":
+        assert build_book.result_key("quick", tree) not in (before, changed)
+        (tree / f"{name}.old").rename(tree / name)
+    assert changed != before
+
+
+@pytest.mark.parametrize("name", ["src/imgbook/new.py", "src/imgbook/judge.safetensors", "results/new.json"])
+def test_key_changes_with_a_new_file_and_returns_without_it(build_book, tree, name):
+    before = build_book.result_key("quick", tree)
+    (tree / name).write_text("")
+    assert build_book.result_key("quick", tree) != before
+    (tree / name).unlink()
+    assert build_book.result_key("quick", tree) == before
+
+
+def test_key_changes_with_the_preset_and_has_sixteen_digits(build_book, tree):
+    keys = {build_book.result_key(preset, tree) for preset in ("smoke", "quick", "full")}
+    assert len(keys) == 3
+    assert all(len(key) == 16 and int(key, 16) >= 0 for key in keys)
+
+
+def test_key_changes_with_the_mirror_at_full_only(build_book, tree, monkeypatch):
+    before = {preset: build_book.result_key(preset, tree) for preset in ("quick", "full")}
+    monkeypatch.setenv("IMGBOOK_DATA_MIRROR", "/somewhere")
+    assert build_book.result_key("quick", tree) == before["quick"]
+    assert build_book.result_key("full", tree) != before["full"]
+
+
+@pytest.mark.parametrize(
+    "name", ["src/imgbook/__pycache__/vae.cpython-311.pyc", "src/imgbook/vae.pyc", "book/06-new.ipynb", "README.md"]
+)
+def test_key_does_not_follow_bytecode_or_pages(build_book, tree, name):
+    """Cells are jupyter-cache's own key."""
+    before = build_book.result_key("quick", tree)
+    (tree / name).parent.mkdir(exist_ok=True)
+    (tree / name).write_text("x")
+    assert build_book.result_key("quick", tree) == before
+
+
+def test_key_does_not_depend_on_where_the_checkout_is(build_book, tree, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved") / "checkout"
+    before = build_book.result_key("quick", tree)
+    tree.rename(moved)
+    assert build_book.result_key("quick", moved) == before
