@@ -26,25 +26,41 @@ BUILD = ROOT / "_build"
 
 def result_key(preset: str, root: Path = ROOT) -> str:
     """Sixteen hexadecimal digits over what results depend on besides the cells."""
-    files = [*(root / "src").rglob("*"), *(root / "results").glob("*.json"), root / "requirements.lock"]
-    files = [f for f in files if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".pyc"]
+    files = [
+        *(root / "src").rglob("*"),
+        *(root / "results").glob("*.json"),
+        root / "requirements.lock",
+    ]
+    files = [
+        f for f in files if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".pyc"
+    ]
     digest = hashlib.sha256(f"{preset} {sys.version}".encode())
     if preset == "full":  # whole data sets lie outside the checkout
         digest.update(os.environ.get("IMGBOOK_DATA_MIRROR", "").encode())
     for path in sorted(files):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(
+            str(path.relative_to(root)).encode()
+            + b"\0"
+            + hashlib.sha256(path.read_bytes()).digest()
+        )
     return digest.hexdigest()[:16]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--preset", choices=("smoke", "quick", "full"), default=os.environ.get("IMGBOOK_PRESET", "quick")
+        "--preset",
+        choices=("smoke", "quick", "full"),
+        default=os.environ.get("IMGBOOK_PRESET", "quick"),
     )
-    parser.add_argument("--strict", action="store_true", help="warnings are errors, and values outside bands too")
+    parser.add_argument(
+        "--strict", action="store_true", help="warnings are errors, and values outside bands too"
+    )
     arguments = parser.parse_args()
     preset, key = arguments.preset, result_key(arguments.preset)
-    work = BUILD / "work" / ("smoke" if preset == "smoke" else "book")  # Jupyter Book adds a folder _build below it
+    work = (
+        BUILD / "work" / ("smoke" if preset == "smoke" else "book")
+    )  # Jupyter Book adds a folder _build below it
     html = BUILD / "smoke" / "html" if preset == "smoke" else BUILD / "html"
     cache = BUILD / "cache" / f"{preset}-{key}"
 
@@ -64,8 +80,21 @@ def main() -> int:
     if not config_path.exists() or config_path.read_text() != config_text:
         config_path.write_text(config_text)
 
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(ROOT)]
-    command += ["--config", str(config_path), "--toc", str(ROOT / "_toc.yml"), "--path-output", str(work)]
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(ROOT),
+    ]
+    command += [
+        "--config",
+        str(config_path),
+        "--toc",
+        str(ROOT / "_toc.yml"),
+        "--path-output",
+        str(work),
+    ]
     if arguments.strict:
         command += ["-W", "-n", "--keep-going"]
     environment = {**os.environ, "IMGBOOK_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
@@ -74,11 +103,15 @@ def main() -> int:
     begin = time.perf_counter()
     code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if code:
-        print(f"the book was not built (exit code {code}); the reason stands above", file=sys.stderr)
+        print(
+            f"the book was not built (exit code {code}); the reason stands above", file=sys.stderr
+        )
         return code
     shutil.rmtree(html, ignore_errors=True)
     shutil.copytree(work / "_build" / "html", html)
-    print(f"built in {time.perf_counter() - begin:.0f} s at preset {preset}; open {html.relative_to(ROOT)}/index.html")
+    print(
+        f"built in {time.perf_counter() - begin:.0f} s at preset {preset}; open {html.relative_to(ROOT)}/index.html"
+    )
     return 0
 
 

@@ -34,12 +34,18 @@ SHEET_COLUMNS = 100
 def fetch(package: str) -> dict[str, bytes]:
     """The files of an npm package by base name, after a check of the archive's SHA-256."""
     with tempfile.TemporaryDirectory() as tmp:
-        subprocess.run(["npm", "pack", "--silent", "--ignore-scripts", package], cwd=tmp, check=True)
+        subprocess.run(
+            ["npm", "pack", "--silent", "--ignore-scripts", package], cwd=tmp, check=True
+        )
         blob = next(Path(tmp).glob("*.tgz")).read_bytes()
     if hashlib.sha256(blob).hexdigest() != PACKAGES[package]:
         sys.exit(f"{package}: unexpected SHA-256, nothing written")
     with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
-        return {Path(m.name).name: archive.extractfile(m).read() for m in archive.getmembers() if m.isfile()}
+        return {
+            Path(m.name).name: archive.extractfile(m).read()
+            for m in archive.getmembers()
+            if m.isfile()
+        }
 
 
 def make_mnist(files: dict[str, bytes]) -> None:
@@ -60,14 +66,20 @@ def make_mnist(files: dict[str, bytes]) -> None:
 def make_cifar10(files: dict[str, bytes], part: str, per_class: int) -> None:
     """Write cifar10-PART.webp, a lossless sheet of 32 x 32 tiles, `per_class` images of each class in order."""
     Image.MAX_IMAGE_PIXELS = None
-    labels = np.asarray(json.loads(files[f"{part}_lables.json"])).ravel()  # the package's own spelling
+    labels = np.asarray(
+        json.loads(files[f"{part}_lables.json"])
+    ).ravel()  # the package's own spelling
     names = [f"data_batch_{i}.png" for i in range(1, 6)] if part == "train" else ["test_batch.png"]
-    pixels = np.concatenate([np.asarray(Image.open(io.BytesIO(files[n])).convert("RGB")) for n in names])
+    pixels = np.concatenate(
+        [np.asarray(Image.open(io.BytesIO(files[n])).convert("RGB")) for n in names]
+    )
     images = pixels.reshape(-1, 32, 32, 3)  # [N, 1024, 3] -> [N, 32, 32, 3]
     chosen = np.concatenate([np.flatnonzero(labels == c)[:per_class] for c in range(10)])
     rows = len(chosen) // SHEET_COLUMNS
     sheet = images[chosen].reshape(rows, SHEET_COLUMNS, 32, 32, 3).transpose(0, 2, 1, 3, 4)
-    sheet = sheet.reshape(rows * 32, SHEET_COLUMNS * 32, 3)  # [rows, 32, columns, 32, 3] -> [H, W, 3]
+    sheet = sheet.reshape(
+        rows * 32, SHEET_COLUMNS * 32, 3
+    )  # [rows, 32, columns, 32, 3] -> [H, W, 3]
     path = TARGET / f"cifar10-{part}.webp"
     Image.fromarray(sheet).save(path, lossless=True, quality=100, method=6)
     assert np.array_equal(np.asarray(Image.open(path)), sheet)

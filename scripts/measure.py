@@ -35,7 +35,12 @@ def timed(command: list[str], cwd: Path, log: Path, **environment: str) -> tuple
     begin = time.perf_counter()
     with log.open("w") as out:
         process = subprocess.Popen(
-            command, cwd=cwd, stdout=out, stderr=out, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
+            command,
+            cwd=cwd,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
         )
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
@@ -46,7 +51,9 @@ def timed(command: list[str], cwd: Path, log: Path, **environment: str) -> tuple
 
 
 def measure() -> dict:
-    environment = {k: "" for k in ("IMGBOOK_PRESET", "IMGBOOK_STRICT", "IMGBOOK_DATA_MIRROR", "PYTHONPATH")}
+    environment = {
+        k: "" for k in ("IMGBOOK_PRESET", "IMGBOOK_STRICT", "IMGBOOK_DATA_MIRROR", "PYTHONPATH")
+    }
     with tempfile.TemporaryDirectory() as folder:
         clone, log = Path(folder) / "clone", Path(folder) / "log"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
@@ -59,15 +66,31 @@ def measure() -> dict:
         ):
             result["commands"][name], _ = timed(command, clone, log, **environment)
             if name == "make test":
-                result["pytest"] = [line for line in log.read_text().splitlines() if " passed" in line][-1]
+                result["pytest"] = [
+                    line for line in log.read_text().splitlines() if " passed" in line
+                ][-1]
         for notebook in sorted((clone / "book").glob("*.ipynb")):
-            run = [".venv/bin/jupyter", "nbconvert", "--to", "notebook", "--execute", "--stdout", str(notebook)]
+            run = [
+                ".venv/bin/jupyter",
+                "nbconvert",
+                "--to",
+                "notebook",
+                "--execute",
+                "--stdout",
+                str(notebook),
+            ]
             entry = result["notebooks"][notebook.stem] = {}
             for preset in ("quick", "smoke"):
-                seconds, megabytes = timed(run, clone, log, **environment | {"IMGBOOK_PRESET": preset})
+                seconds, megabytes = timed(
+                    run, clone, log, **environment | {"IMGBOOK_PRESET": preset}
+                )
                 entry[preset] = {"seconds": seconds, "peak_MB": megabytes}
-        disk = subprocess.run(["du", "-sm", ".venv", "_build"], cwd=clone, capture_output=True, text=True, check=True)
-        result["disk_MB"] = {line.split()[1]: int(line.split()[0]) for line in disk.stdout.splitlines()}
+        disk = subprocess.run(
+            ["du", "-sm", ".venv", "_build"], cwd=clone, capture_output=True, text=True, check=True
+        )
+        result["disk_MB"] = {
+            line.split()[1]: int(line.split()[0]) for line in disk.stdout.splitlines()
+        }
     return result
 
 
@@ -85,13 +108,16 @@ def readme_section(result: dict) -> str:
             mean, spread = records.mean_and_spread(record, measure_name)
             headline = f"{words}: {mean:{fmt}} ± {spread:{fmt}} ({len(record['seeds'])} seeds)"
         quick = entry["quick"]
-        lines.append(f"| {name} | {quick['seconds']:.0f} s | {quick['peak_MB'] / 1024:.1f} GB | {headline} |")
+        lines.append(
+            f"| {name} | {quick['seconds']:.0f} s | {quick['peak_MB'] / 1024:.1f} GB | {headline} |"
+        )
     commands, disk = result["commands"], result["disk_MB"]
+    minutes = {name: f"{seconds / 60:.1f} min" for name, seconds in commands.items()}
     lines += [
         "",
-        f"Installation {commands['installation'] / 60:.1f} min, `make book` {commands['make book'] / 60:.1f} min, again "
-        f"without changes {commands['make book, unchanged']:.0f} s, `make test` {commands['make test'] / 60:.1f} min. Disk: "
-        f"{disk['.venv'] / 1024:.1f} GB for `.venv`, {disk['_build']} MB for the built pages and caches. "
+        f"Installation {minutes['installation']}, `make book` {minutes['make book']}, again without changes "
+        f"{commands['make book, unchanged']:.0f} s, `make test` {minutes['make test']}. "
+        f"Disk: {disk['.venv'] / 1024:.1f} GB for `.venv`, {disk['_build']} MB for the built pages and caches. "
         f"Measured on {result['date']} from a fresh clone on {result['device']} by `python scripts/measure.py`.",
     ]
     return "\n".join(lines)
@@ -100,7 +126,9 @@ def readme_section(result: dict) -> str:
 def main() -> None:
     result = measure()
     result.update(
-        command="python scripts/measure.py", date=datetime.date.today().isoformat(), device=records.describe_device()
+        command="python scripts/measure.py",
+        date=datetime.date.today().isoformat(),
+        device=records.describe_device(),
     )
     (ROOT / "results" / "build.json").write_text(json.dumps(result, indent=2) + "\n")
     readme = ROOT / "README.md"

@@ -33,7 +33,13 @@ def tree(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["src/imgbook/vae.py", "src/imgbook/embedded/mnist.npz", "results/vae.json", "requirements.lock"]
+    "name",
+    [
+        "src/imgbook/vae.py",
+        "src/imgbook/embedded/mnist.npz",
+        "results/vae.json",
+        "requirements.lock",
+    ],
 )
 def test_key_changes_with_what_results_depend_on(build_book, tree, name):
     before = build_book.result_key("quick", tree)
@@ -46,7 +52,9 @@ def test_key_changes_with_what_results_depend_on(build_book, tree, name):
     assert changed != before
 
 
-@pytest.mark.parametrize("name", ["src/imgbook/new.py", "src/imgbook/judge.safetensors", "results/new.json"])
+@pytest.mark.parametrize(
+    "name", ["src/imgbook/new.py", "src/imgbook/judge.safetensors", "results/new.json"]
+)
 def test_key_changes_with_a_new_file_and_returns_without_it(build_book, tree, name):
     before = build_book.result_key("quick", tree)
     (tree / name).write_text("")
@@ -69,7 +77,13 @@ def test_key_changes_with_the_mirror_at_full_only(build_book, tree, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "name", ["src/imgbook/__pycache__/vae.cpython-311.pyc", "src/imgbook/vae.pyc", "book/06-new.ipynb", "README.md"]
+    "name",
+    [
+        "src/imgbook/__pycache__/vae.cpython-311.pyc",
+        "src/imgbook/vae.pyc",
+        "book/06-new.ipynb",
+        "README.md",
+    ],
 )
 def test_key_does_not_follow_bytecode_or_pages(build_book, tree, name):
     """Cells are jupyter-cache's own key."""

@@ -17,7 +17,12 @@ CONFIG = concepts.MLPConfig(hidden=16, batch_size=32, num_steps=5)
 def problem(seed: int = 0, n: int = 7, d: int = 5, m: int = 4, k: int = 3) -> tuple:
     """Random weights, inputs and labels in float64."""
     rng = np.random.default_rng(seed)
-    params = (rng.normal(size=(d, m)), rng.normal(size=m), rng.normal(size=(m, k)), rng.normal(size=k))
+    params = (
+        rng.normal(size=(d, m)),
+        rng.normal(size=m),
+        rng.normal(size=(m, k)),
+        rng.normal(size=k),
+    )
     return concepts.Params(*params), rng.normal(size=(n, d)), rng.integers(0, k, n)
 
 
@@ -25,11 +30,17 @@ def numpy_loss(params, x, labels):
     """The loss again, in NumPy and SciPy, one image at a time."""
     w1, b1, w2, b2 = params
     rows = [np.where(row @ w1 + b1 > 0, row @ w1 + b1, 0) @ w2 + b2 for row in x]
-    return np.mean([-log_softmax(logits)[label] for logits, label in zip(rows, labels, strict=True)])
+    return np.mean(
+        [-log_softmax(logits)[label] for logits, label in zip(rows, labels, strict=True)]
+    )
 
 
 def as_jax(params, x, labels):
-    return jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), params), jnp.asarray(x, jnp.float32), jnp.asarray(labels)
+    return (
+        jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), params),
+        jnp.asarray(x, jnp.float32),
+        jnp.asarray(labels),
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -51,7 +62,10 @@ def test_backpropagation_equals_finite_differences(seed):
 def test_backpropagation_equals_jax_grad_on_digits():
     data = load("mnist", "train", "smoke")
     params = concepts.params_of(concepts.MLP(CONFIG, rngs=nnx.Rngs(0)))
-    x, labels = cnn.standardise(jnp.asarray(data.images)).reshape(len(data), -1), jnp.asarray(data.labels)
+    x, labels = (
+        cnn.standardise(jnp.asarray(data.images)).reshape(len(data), -1),
+        jnp.asarray(data.labels),
+    )
     value, grads = concepts.backpropagation(params, x, labels)
     expected, expected_grads = jax.value_and_grad(concepts.loss)(params, x, labels)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
@@ -73,7 +87,9 @@ def test_loss_is_the_cross_entropy_of_the_module():
     data = load("mnist", "test", "smoke")
     model = concepts.MLP(CONFIG, rngs=nnx.Rngs(1))
     x = cnn.standardise(jnp.asarray(data.images))
-    plain = concepts.loss(concepts.params_of(model), x.reshape(len(x), -1), jnp.asarray(data.labels))
+    plain = concepts.loss(
+        concepts.params_of(model), x.reshape(len(x), -1), jnp.asarray(data.labels)
+    )
     assert float(plain) == pytest.approx(float(cnn.cross_entropy(model(x), data.labels)), rel=1e-5)
 
 
@@ -107,20 +123,31 @@ def test_page_and_record_train_alike():
     data, key = load("mnist", "train", "smoke"), jax.random.key(0)
     config = concepts.config_for(data, "smoke")
     graphdef, state = cnn.init(config, jax.random.fold_in(key, 0), concepts.MLP)
-    stream = training.batches((data.images, data.labels), config.batch_size, jax.random.fold_in(key, 1))
-    state, _ = training.fit(state, concepts.make_train_step(graphdef, config), stream, config.num_steps, progress=False)
+    stream = training.batches(
+        (data.images, data.labels), config.batch_size, jax.random.fold_in(key, 1)
+    )
+    state, _ = training.fit(
+        state, concepts.make_train_step(graphdef, config), stream, config.num_steps, progress=False
+    )
     test = load("mnist", "test", "smoke")
     ours = cnn.predict(graphdef, state, test.images)
     values, _ = experiments.run_concepts("mnist", "smoke", 0)
     assert values["accuracy"] == cnn.accuracy(ours, test.labels)
-    assert values["cross_entropy"] == pytest.approx(float(cnn.cross_entropy(ours, test.labels)), rel=1e-5)
+    assert values["cross_entropy"] == pytest.approx(
+        float(cnn.cross_entropy(ours, test.labels)), rel=1e-5
+    )
     assert set(values) == {"accuracy", "linear_accuracy", "cross_entropy"}
 
 
 def test_config_for_takes_sizes_preset_and_changes():
     data = load("cifar10", "train", "smoke")
     config = concepts.config_for(data, "smoke", hidden=8)
-    assert (config.image_shape, config.num_classes, config.hidden, config.num_steps) == ((32, 32, 3), 10, 8, 4)
+    assert (config.image_shape, config.num_classes, config.hidden, config.num_steps) == (
+        (32, 32, 3),
+        10,
+        8,
+        4,
+    )
     model = concepts.MLP(config, rngs=nnx.Rngs(0))
     assert concepts.params_of(model).w1.shape == (3072, 8)
     assert model(jnp.zeros((2, 32, 32, 3))).shape == (2, 10)

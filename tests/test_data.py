@@ -43,7 +43,9 @@ def test_quick_sizes_dtypes_and_names(name, split):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_splits_are_disjoint(name):
-    seen = [{image.tobytes() for image in loaded(name, split, "quick").images} for split in data.SPLITS]
+    seen = [
+        {image.tobytes() for image in loaded(name, split, "quick").images} for split in data.SPLITS
+    ]
     assert sum(map(len, seen)) == sum(SIZES[name].values())  # all different within a split
     assert len(set.union(*seen)) == sum(map(len, seen))  # and between them
 
@@ -62,7 +64,9 @@ def test_validation_and_test_are_the_last_of_each_class(name):
         train, validation = np.split(rest, [len(rest) - len(rest) // 10])
         for split, expected in (("train", train), ("validation", validation), ("test", test)):
             dataset = loaded(name, split, "quick")
-            np.testing.assert_array_equal(dataset.images[dataset.labels == c], expected, err_msg=f"{split}, class {c}")
+            np.testing.assert_array_equal(
+                dataset.images[dataset.labels == c], expected, err_msg=f"{split}, class {c}"
+            )
 
 
 @pytest.mark.parametrize(("name", "split"), CASES)
@@ -70,10 +74,14 @@ def test_smoke_is_a_balanced_part_of_quick(name, split):
     small, whole = loaded(name, split, "smoke"), loaded(name, split, "quick")
     per_class = {"train": 32, "validation": 8, "test": 16}[split]
     np.testing.assert_array_equal(np.bincount(small.labels), [per_class] * 10)
-    assert np.bincount(small.labels[:25], minlength=10).tolist() == [3] * 5 + [2] * 5  # so is any first part of it
+    assert (
+        np.bincount(small.labels[:25], minlength=10).tolist() == [3] * 5 + [2] * 5
+    )  # so is any first part of it
     for c in range(10):
         np.testing.assert_array_equal(
-            small.images[small.labels == c], whole.images[whole.labels == c][:per_class], err_msg=f"class {c}"
+            small.images[small.labels == c],
+            whole.images[whole.labels == c][:per_class],
+            err_msg=f"class {c}",
         )
 
 
@@ -89,12 +97,22 @@ def test_arrays_are_read_only_and_loading_is_reproducible():
 def test_content_hash_follows_pixels_labels_and_shape():
     images, labels = random_images(6, (4, 6, 1)), np.arange(6) % 2
     base = data.Dataset.from_arrays(images, labels)
-    assert data.Dataset.from_arrays(images.copy(), labels.astype(np.uint8)).content_hash == base.content_hash
+    assert (
+        data.Dataset.from_arrays(images.copy(), labels.astype(np.uint8)).content_hash
+        == base.content_hash
+    )
     pixel, label = images.copy(), labels.copy()
     pixel[3, 2, 1, 0] ^= 1
     label[0] = 1
-    changed = [(pixel, labels), (images, label), (images.reshape(6, 6, 4, 1), labels), (images[:5], labels[:5])]
-    assert len({base.content_hash, *(data.Dataset.from_arrays(*c).content_hash for c in changed)}) == 5
+    changed = [
+        (pixel, labels),
+        (images, label),
+        (images.reshape(6, 6, 4, 1), labels),
+        (images[:5], labels[:5]),
+    ]
+    assert (
+        len({base.content_hash, *(data.Dataset.from_arrays(*c).content_hash for c in changed)}) == 5
+    )
 
 
 def test_licences_name_each_embedded_file_and_sizes_are_small():
@@ -123,7 +141,9 @@ def test_from_arrays_grey_without_labels():
 
 def test_from_arrays_colour_with_names_and_subset():
     images, labels = random_images(6, (5, 4, 3)), np.array([2, 0, 1, 2, 0, 1], np.uint8)
-    dataset = data.Dataset.from_arrays(images, labels, ["a", "b", "c", "d"], name="mine", split="test", licence="CC0")
+    dataset = data.Dataset.from_arrays(
+        images, labels, ["a", "b", "c", "d"], name="mine", split="test", licence="CC0"
+    )
     assert dataset.num_classes == 4
     for part, expected in (
         (dataset.subset(np.array([4, 0])), [4, 0]),
@@ -142,8 +162,20 @@ GOOD = np.zeros((4, 8, 8, 1), np.uint8)
     ("images", "labels", "names", "error", "said"),
     [
         (np.zeros((4, 8), np.uint8), None, None, ValueError, r"\(4, 8\).*\[N, H, W, 3\]"),
-        (np.zeros((4, 8, 8, 4), np.uint8), None, None, ValueError, r"\(4, 8, 8, 4\).*\[N, H, W, 1\]"),
-        (np.zeros((0, 8, 8, 1), np.uint8), None, None, ValueError, r"\(0, 8, 8, 1\).*none of them 0"),
+        (
+            np.zeros((4, 8, 8, 4), np.uint8),
+            None,
+            None,
+            ValueError,
+            r"\(4, 8, 8, 4\).*\[N, H, W, 1\]",
+        ),
+        (
+            np.zeros((0, 8, 8, 1), np.uint8),
+            None,
+            None,
+            ValueError,
+            r"\(0, 8, 8, 1\).*none of them 0",
+        ),
         (np.zeros((4, 8, 8), np.float32), None, None, TypeError, r"float32.*uint8.*0\.\.255"),
         (np.zeros((4, 8, 8), np.int64), None, None, TypeError, r"int64.*uint8"),
         (GOOD, np.zeros(3, int), None, ValueError, r"\(3,\).*\(4,\)"),
@@ -182,7 +214,9 @@ def test_load_names_what_is_unknown_and_what_is_allowed(request_, said):
 
 def test_load_names_a_wrong_preset_of_the_environment(monkeypatch):
     monkeypatch.setenv("IMGBOOK_PRESET", "fast")
-    with pytest.raises(ValueError, match=r"'fast' \(environment variable IMGBOOK_PRESET\).*smoke, quick, full"):
+    with pytest.raises(
+        ValueError, match=r"'fast' \(environment variable IMGBOOK_PRESET\).*smoke, quick, full"
+    ):
         data.load("mnist", "train")
 
 
@@ -191,7 +225,9 @@ def test_load_takes_the_preset_of_the_environment(monkeypatch):
     assert len(data.load("mnist", "test")) == 160
 
 
-@pytest.mark.parametrize(("name", "file"), [("mnist", "mnist.npz"), ("cifar10", "cifar10-test.webp")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("mnist", "mnist.npz"), ("cifar10", "cifar10-test.webp")]
+)
 @pytest.mark.parametrize("damage", ["flipped bit", "cut", "missing"])
 def test_damaged_embedded_file_is_refused(monkeypatch, tmp_path, name, file, damage):
     folder = tmp_path / "embedded"
@@ -216,7 +252,9 @@ def test_official_rejects_unknown_part():
 
 # --- whole sets -----------------------------------------------------------------------------------------------
 
-TRAIN_LABELS = np.repeat(np.arange(10), 10).astype(np.uint8)  # ten of each class, in the order of the files
+TRAIN_LABELS = np.repeat(np.arange(10), 10).astype(
+    np.uint8
+)  # ten of each class, in the order of the files
 TEST_LABELS = np.arange(10)[::-1].repeat(2).astype(np.uint8)
 
 
@@ -232,7 +270,9 @@ def fake_mnist(folder: Path) -> dict[str, str]:
     (folder / "mnist").mkdir(parents=True)
     for prefix, labels, offset in (("train", TRAIN_LABELS, 0), ("t10k", TEST_LABELS, 5)):
         n, images = len(labels), pixel_formula(len(labels), 28, 28, 1, offset)
-        rows = b"".join(images[i, r, :, 0].tobytes() for i in range(n) for r in range(28))  # row by row
+        rows = b"".join(
+            images[i, r, :, 0].tobytes() for i in range(n) for r in range(28)
+        )  # row by row
         header = b"".join(v.to_bytes(4, "big") for v in (0x803, n, 28, 28))
         label_header = b"".join(v.to_bytes(4, "big") for v in (0x801, n))
         for member, content in (
@@ -249,14 +289,15 @@ def fake_cifar10(folder: Path) -> dict[str, str]:
     hashes, offset = {}, 0
     (folder / "cifar10").mkdir(parents=True)
     with tarfile.open(folder / "cifar10" / "cifar-10-binary.tar.gz", "w:gz") as archive:
-        for member, labels in [(f"data_batch_{b + 1}", TRAIN_LABELS[20 * b :][:20]) for b in range(5)] + [
-            ("test_batch", TEST_LABELS)
-        ]:
+        for member, labels in [
+            (f"data_batch_{b + 1}", TRAIN_LABELS[20 * b :][:20]) for b in range(5)
+        ] + [("test_batch", TEST_LABELS)]:
             first = 20 * int(member[-1]) - 20 if member[-1].isdigit() else 0
             offset = 0 if member != "test_batch" else 5
             images = pixel_formula(first + 20, 32, 32, 3, offset)[first:]
             content = b"".join(
-                bytes([label]) + b"".join(image[:, :, channel].tobytes() for channel in range(3))  # planes R, G, B
+                bytes([label])
+                + b"".join(image[:, :, channel].tobytes() for channel in range(3))  # planes R, G, B
                 for label, image in zip(labels, images, strict=True)
             )
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{member}.bin")
@@ -286,7 +327,9 @@ def server(whole_sets):
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            if self.path.startswith("/broken"):  # half of what was announced, then the connection ends
+            if self.path.startswith(
+                "/broken"
+            ):  # half of what was announced, then the connection ends
                 self.send_response(200)
                 self.send_header("Content-Length", "1000")
                 self.end_headers()
@@ -347,7 +390,12 @@ def test_full_without_data_names_the_ways_out(monkeypatch, tmp_path, name):
     with pytest.raises(FileNotFoundError) as raised:
         data.load(name, "train", "full")
     message = str(raised.value)
-    for part in (*sources.SOURCES[name].files, str(tmp_path / name), "IMGBOOK_DATA_MIRROR", "preset quick"):
+    for part in (
+        *sources.SOURCES[name].files,
+        str(tmp_path / name),
+        "IMGBOOK_DATA_MIRROR",
+        "preset quick",
+    ):
         assert part in message
     monkeypatch.setenv("IMGBOOK_DATA_MIRROR", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match="elsewhere"):  # says that it looked there too
@@ -357,7 +405,11 @@ def test_full_without_data_names_the_ways_out(monkeypatch, tmp_path, name):
 @pytest.mark.parametrize("damage", ["cut", "flipped byte", "empty", "other content"])
 @pytest.mark.parametrize("name", SIZES)
 def test_damaged_whole_set_is_refused(monkeypatch, whole_sets, name, damage):
-    path = whole_sets / name / {"mnist": "train-images-idx3-ubyte.gz", "cifar10": "cifar-10-binary.tar.gz"}[name]
+    path = (
+        whole_sets
+        / name
+        / {"mnist": "train-images-idx3-ubyte.gz", "cifar10": "cifar-10-binary.tar.gz"}[name]
+    )
     content = bytearray(path.read_bytes())
     if damage == "cut":
         content = content[: len(content) // 2]
@@ -370,7 +422,9 @@ def test_damaged_whole_set_is_refused(monkeypatch, whole_sets, name, damage):
         hashes.update(dict.fromkeys(hashes, "0" * 64))
     path.write_bytes(content)
     monkeypatch.setenv("IMGBOOK_DATA_MIRROR", str(whole_sets))
-    with pytest.raises(ValueError, match=rf"(?s){path.name}.*(damaged|SHA-256).*delete it and get it again"):
+    with pytest.raises(
+        ValueError, match=rf"(?s){path.name}.*(damaged|SHA-256).*delete it and get it again"
+    ):
         data.load(name, "train", "full")
 
 
@@ -383,16 +437,24 @@ def test_archive_without_a_member_is_refused(monkeypatch, whole_sets):
         data.load("cifar10", "train", "full")
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pooch's own, when a download breaks off
+@pytest.mark.filterwarnings(
+    "ignore:unclosed <socket:ResourceWarning"
+)  # pooch's own, when a download breaks off
 @pytest.mark.parametrize("way", ["nobody listens", "not there", "breaks off"])
 def test_failed_download_says_so_and_leaves_nothing(monkeypatch, tmp_path, server, way):
     url, _ = server
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    url = {"nobody listens": closed, "not there": url + "/no-such-folder", "breaks off": url + "/broken"}[way]
+    url = {
+        "nobody listens": closed,
+        "not there": url + "/no-such-folder",
+        "breaks off": url + "/broken",
+    }[way]
     monkeypatch.setenv("IMGBOOK_DATA_MIRROR", url)
-    with pytest.raises(FileNotFoundError, match=r"could not download .*IMGBOOK_DATA_MIRROR.*by hand") as raised:
+    with pytest.raises(
+        FileNotFoundError, match=r"could not download .*IMGBOOK_DATA_MIRROR.*by hand"
+    ) as raised:
         data.load("cifar10", "train", "full")
     assert f"{url}/cifar10/cifar-10-binary.tar.gz" in str(raised.value)
     assert not [f for f in (tmp_path / "local").rglob("*") if f.is_file()]

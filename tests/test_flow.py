@@ -60,10 +60,14 @@ def test_exact_velocity_equals_monte_carlo_in_the_plane():
     rng = np.random.default_rng(0)
     means = np.asarray(flow.ring_means(CONFIG))
     x0 = rng.standard_normal((n, 2), np.float32)
-    x1 = means[rng.integers(0, CONFIG.modes, n)] + CONFIG.std * rng.standard_normal((n, 2), np.float32)
+    x1 = means[rng.integers(0, CONFIG.modes, n)] + CONFIG.std * rng.standard_normal(
+        (n, 2), np.float32
+    )
     pairs = (x1 - x0)[np.linalg.norm((1 - t) * x0 + t * x1 - x, axis=1) < 0.05]
     expected, spread = pairs.mean(0), pairs.std(0) / np.sqrt(len(pairs))
-    v = flow.exact_velocity(jnp.asarray(x, jnp.float32)[None], jnp.array([t]), jnp.asarray(means), CONFIG.std)[0]
+    v = flow.exact_velocity(
+        jnp.asarray(x, jnp.float32)[None], jnp.array([t]), jnp.asarray(means), CONFIG.std
+    )[0]
     assert np.all(np.abs(np.asarray(v) - expected) < 5 * spread), (v, expected, spread)
 
 
@@ -73,7 +77,9 @@ def test_exact_velocity_at_time_zero_points_from_x_to_the_mean_of_the_data():
     np.testing.assert_allclose(v, -x, atol=1e-5)
 
 
-@pytest.mark.parametrize(("x", "t", "means"), [((3, 2), (2,), (8, 2)), ((3, 2), (3,), (8, 1)), ((2,), (2,), (8, 2))])
+@pytest.mark.parametrize(
+    ("x", "t", "means"), [((3, 2), (2,), (8, 2)), ((3, 2), (3,), (8, 1)), ((2,), (2,), (8, 2))]
+)
 def test_exact_velocity_rejects_wrong_shapes(x, t, means):
     with pytest.raises(ValueError, match="expected"):
         flow.exact_velocity(jnp.zeros(x), jnp.zeros(t), jnp.zeros(means), 0.2)
@@ -87,7 +93,9 @@ def test_ring_has_the_moments_of_the_mixture():
     np.testing.assert_allclose(np.cov(points.T), variance * np.eye(2), atol=0.1)
     found = flow.coverage(points, CONFIG)
     assert found["modes"] == CONFIG.modes
-    assert found["near"] == pytest.approx(1 - np.exp(-9 / 2), abs=0.005)  # Rayleigh distribution at 3
+    assert found["near"] == pytest.approx(
+        1 - np.exp(-9 / 2), abs=0.005
+    )  # Rayleigh distribution at 3
 
 
 def test_interpolation_ends_are_noise_and_data():

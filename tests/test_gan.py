@@ -24,15 +24,22 @@ def copy(tree):
 
 
 def changed(before, after):
-    return [bool((a != b).any()) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
+    return [
+        bool((a != b).any())
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    ]
 
 
 def test_losses_are_those_of_the_paper():
     real, fake = np.array([2.0, -0.5, 1.0]), np.array([-1.0, 0.3, 0.0])
     d_real, d_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
     value = np.log(d_real).mean() + np.log(1 - d_fake).mean()
-    np.testing.assert_allclose(gan.discriminator_loss(jnp.array(real), jnp.array(fake)), -value, rtol=1e-6)
-    np.testing.assert_allclose(gan.generator_loss(jnp.array(fake)), -np.log(d_fake).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        gan.discriminator_loss(jnp.array(real), jnp.array(fake)), -value, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        gan.generator_loss(jnp.array(fake)), -np.log(d_fake).mean(), rtol=1e-6
+    )
 
 
 def test_losses_at_equilibrium_and_at_extreme_logits():
@@ -54,11 +61,15 @@ def test_non_saturating_gradient():
 def test_shapes_and_range(shape, width):
     config = gan.GANConfig(image_shape=shape, latent_dim=7, width=width)
     graphdefs, state = gan.init(config, jax.random.key(0))
-    samples = gan.sample(graphdefs, state, jax.random.normal(jax.random.key(1), (5, 7)), batch_size=3)
+    samples = gan.sample(
+        graphdefs, state, jax.random.normal(jax.random.key(1), (5, 7)), batch_size=3
+    )
     assert samples.shape == (5, *shape)
     assert samples.min() >= 0
     assert samples.max() <= 1
-    logits, _ = gan.apply(graphdefs.discriminator, state.discriminator.params, state.discriminator.stats, samples)
+    logits, _ = gan.apply(
+        graphdefs.discriminator, state.discriminator.params, state.discriminator.stats, samples
+    )
     assert logits.shape == (5,)
 
 
@@ -73,7 +84,9 @@ def test_one_step_moves_all_of_both_networks(images):
     after, metrics = gan.make_train_step(graphdefs, CONFIG)(state, (images,))
     assert all(changed(before[0], after.generator.params))
     assert all(changed(before[1], after.discriminator.params))
-    assert any(changed(before[2], after.generator.stats)), "BatchNorm's running averages did not move"
+    assert any(changed(before[2], after.generator.stats)), (
+        "BatchNorm's running averages did not move"
+    )
     assert int(after.generator.step) == int(after.discriminator.step) == 1
     assert all(np.isfinite(v) for v in metrics.values())
 
@@ -90,18 +103,25 @@ def test_step_equals_two_separate_turns(images):
         fake = jax.lax.stop_gradient(gan.apply(graphdefs.generator, g.params, g.stats, latents)[0])
         real_logits, stats = gan.apply(graphdefs.discriminator, params, d.stats, real)
         fake_logits, stats = gan.apply(graphdefs.discriminator, params, stats, fake)
-        return -(jnp.log(jax.nn.sigmoid(real_logits)).mean() + jnp.log(1 - jax.nn.sigmoid(fake_logits)).mean())
+        return -(
+            jnp.log(jax.nn.sigmoid(real_logits)).mean()
+            + jnp.log(1 - jax.nn.sigmoid(fake_logits)).mean()
+        )
 
     d_new = d.updated(jax.grad(d_loss)(d.params), tx)
 
     def g_loss(params):
         fake = gan.apply(graphdefs.generator, params, g.stats, latents)[0]
-        return -jnp.log(jax.nn.sigmoid(gan.apply(graphdefs.discriminator, d_new.params, d.stats, fake)[0])).mean()
+        return -jnp.log(
+            jax.nn.sigmoid(gan.apply(graphdefs.discriminator, d_new.params, d.stats, fake)[0])
+        ).mean()
 
     g_new = g.updated(jax.grad(g_loss)(g.params), tx)
     after, _ = gan.make_train_step(graphdefs, CONFIG)(state, (images,))
     for expected, got in ((d_new, after.discriminator), (g_new, after.generator)):
-        for a, b in zip(jax.tree.leaves(expected.opt_state), jax.tree.leaves(got.opt_state), strict=True):
+        for a, b in zip(
+            jax.tree.leaves(expected.opt_state), jax.tree.leaves(got.opt_state), strict=True
+        ):
             np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-7)
 
 
@@ -118,7 +138,9 @@ def test_discriminator_learns_when_the_generator_stands_still(images):
 def test_same_key_same_samples():
     dataset = data.load("mnist", "train", "smoke")
     config = gan.config_for(dataset, "smoke")
-    runs = [gan.train(dataset, config, jax.random.key(seed), progress=False)[:2] for seed in (0, 0, 1)]
+    runs = [
+        gan.train(dataset, config, jax.random.key(seed), progress=False)[:2] for seed in (0, 0, 1)
+    ]
     latents = jax.random.normal(jax.random.key(9), (4, config.latent_dim))
     first, again, other = (gan.sample(graphdefs, state, latents) for graphdefs, state in runs)
     np.testing.assert_array_equal(first, again)
@@ -128,7 +150,10 @@ def test_same_key_same_samples():
 def test_sampling_does_not_depend_on_the_batch():
     graphdefs, state = gan.init(CONFIG, jax.random.key(0))
     latents = jax.random.normal(jax.random.key(1), (6, CONFIG.latent_dim))
-    one, many = gan.sample(graphdefs, state, latents, batch_size=1), gan.sample(graphdefs, state, latents)
+    one, many = (
+        gan.sample(graphdefs, state, latents, batch_size=1),
+        gan.sample(graphdefs, state, latents),
+    )
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 

@@ -12,7 +12,9 @@ from scipy import signal
 from imgbook.layers import ConvTranspose, conv_transpose, max_pool_2x2, strided_conv
 
 # (kernel, stride, size of the small image): every kernel 2..5 and stride 1..3, odd and even sizes.
-GEOMETRIES = [(k, s, size) for k in (2, 3, 4, 5) for s, size in ((1, (5, 4)), (2, (4, 7)), (3, (3, 2)))]
+GEOMETRIES = [
+    (k, s, size) for k in (2, 3, 4, 5) for s, size in ((1, (5, 4)), (2, (4, 7)), (3, (3, 2)))
+]
 
 
 def layer_pair(kernel: int, stride: int) -> tuple[nnx.Module, nnx.Module]:
@@ -20,7 +22,9 @@ def layer_pair(kernel: int, stride: int) -> tuple[nnx.Module, nnx.Module]:
     sizes = dict(kernel_size=(kernel, kernel), strides=(stride, stride))
     ours = ConvTranspose(3, 2, **sizes, rngs=nnx.Rngs(0))
     stock = nnx.ConvTranspose(3, 2, **sizes, padding="SAME", rngs=nnx.Rngs(1))
-    assert jax.tree.map(jnp.shape, nnx.state(ours)) == jax.tree.map(jnp.shape, nnx.state(stock, nnx.Param))
+    assert jax.tree.map(jnp.shape, nnx.state(ours)) == jax.tree.map(
+        jnp.shape, nnx.state(stock, nnx.Param)
+    )
     for layer in (ours, stock):
         layer.kernel[...] = jnp.asarray(normal((kernel, kernel, 3, 2), 2))
         layer.bias[...] = jnp.asarray(normal((2,), 3))
@@ -60,7 +64,9 @@ def test_conv_transpose_is_the_adjoint(kernel, stride, size):
     c_y = signal.correlate2d(y, weights)[first:, first:][::stride, ::stride][: size[0], : size[1]]
     expand = (None, slice(None), slice(None), None)
     four_d = jnp.asarray(weights)[:, :, None, None]
-    np.testing.assert_allclose(strided_conv(y[expand], four_d, (stride, stride))[0, :, :, 0], c_y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        strided_conv(y[expand], four_d, (stride, stride))[0, :, :, 0], c_y, rtol=1e-4, atol=1e-5
+    )
     ct_x = conv_transpose(x[expand], four_d, (stride, stride))[0, :, :, 0]
     assert ct_x.shape == y.shape
     np.testing.assert_allclose(np.vdot(c_y, x), np.vdot(y, ct_x), rtol=1e-4, atol=1e-4)
@@ -77,7 +83,13 @@ def test_strided_conv_at_stride_one_is_correlate2d(kernel):
     x, weights = normal((2, 7, 6, 2)), normal((kernel, kernel, 2, 3), 1)
     expected = np.array(
         [
-            [sum(signal.correlate2d(image[..., a], weights[..., a, b], mode="same") for a in (0, 1)) for b in range(3)]
+            [
+                sum(
+                    signal.correlate2d(image[..., a], weights[..., a, b], mode="same")
+                    for a in (0, 1)
+                )
+                for b in range(3)
+            ]
             for image in x
         ]
     )
@@ -106,7 +118,9 @@ def test_gradient_of_a_gradient_equals_flax():
     ours, stock = (jax.grad(penalty)(*nnx.split(layer)[::-1]) for layer in layer_pair(4, 2))
     scale = float(jnp.abs(stock["kernel"][...]).max())
     assert scale > 1
-    np.testing.assert_allclose(ours["kernel"][...], stock["kernel"][...], rtol=1e-4, atol=1e-5 * scale)
+    np.testing.assert_allclose(
+        ours["kernel"][...], stock["kernel"][...], rtol=1e-4, atol=1e-5 * scale
+    )
 
 
 def test_conv_transpose_inside_jit_and_vmap():
@@ -118,9 +132,13 @@ def test_conv_transpose_inside_jit_and_vmap():
     alone = [jax.grad(loss, (0, 1))(a, k) for a, k in zip(x, kernels, strict=True)]
     together = jax.jit(jax.vmap(jax.grad(loss, (0, 1))))(x, kernels)
     for i in (0, 1):
-        np.testing.assert_allclose(together[i], np.stack([a[i] for a in alone]), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            together[i], np.stack([a[i] for a in alone]), rtol=1e-4, atol=1e-4
+        )
     values = jax.jit(jax.vmap(lambda x, k: conv_transpose(x, k, (2, 2))))(x, kernels)
-    np.testing.assert_allclose(values[1], conv_transpose(x[1], kernels[1], (2, 2)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        values[1], conv_transpose(x[1], kernels[1], (2, 2)), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_layer_without_bias_and_unequal_strides():
@@ -143,7 +161,9 @@ def stock_pool(x: jax.Array) -> jax.Array:
 @pytest.mark.parametrize("size", [(4, 6), (5, 6), (4, 7), (5, 7), (2, 2), (3, 3)])
 def test_max_pool_equals_flax_in_values_and_gradient(size):
     rng = np.random.default_rng(0)
-    x = rng.permutation(2 * size[0] * size[1] * 3).reshape(2, *size, 3).astype(np.float32)  # no ties
+    x = (
+        rng.permutation(2 * size[0] * size[1] * 3).reshape(2, *size, 3).astype(np.float32)
+    )  # no ties
     ours, ours_vjp = jax.vjp(max_pool_2x2, jnp.asarray(x))
     stock, stock_vjp = jax.vjp(stock_pool, jnp.asarray(x))
     np.testing.assert_array_equal(ours, stock)
@@ -162,4 +182,6 @@ def test_max_pool_equals_flax_in_values_and_gradient(size):
 )
 def test_max_pool_shares_the_gradient_between_equal_maxima(window, gradient):
     x = jnp.asarray(window, jnp.float32)[None, :, :, None]
-    np.testing.assert_allclose(jax.grad(lambda x: max_pool_2x2(x).sum())(x)[0, :, :, 0], gradient, rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(lambda x: max_pool_2x2(x).sum())(x)[0, :, :, 0], gradient, rtol=1e-6
+    )

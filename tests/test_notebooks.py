@@ -9,7 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 PAGES = [*NOTEBOOKS, *sorted((ROOT / "book").glob("*.md"))]
-DRAWS = re.compile(r"plotting\.(image_grid|compare_rows|curves|bars|show_tile)|plt\.(subplots|figure|plot|imshow)")
+DRAWS = re.compile(
+    r"plotting\.(image_grid|compare_rows|curves|bars|show_tile)|plt\.(subplots|figure|plot|imshow)"
+)
 
 
 def cells(path: Path, kind: str) -> list[dict]:
@@ -18,7 +20,11 @@ def cells(path: Path, kind: str) -> list[dict]:
 
 
 def markdown(path: Path) -> str:
-    return path.read_text() if path.suffix == ".md" else "\n\n".join(c["source"] for c in cells(path, "markdown"))
+    return (
+        path.read_text()
+        if path.suffix == ".md"
+        else "\n\n".join(c["source"] for c in cells(path, "markdown"))
+    )
 
 
 def test_all_chapters_are_here():
@@ -30,7 +36,9 @@ def test_all_chapters_are_here():
 def test_committed_without_outputs(path):
     for cell in cells(path, "code"):
         assert not cell["outputs"], f"{path.name}, cell {cell['id']}: has outputs; clear them"
-        assert cell["execution_count"] is None, f"{path.name}, cell {cell['id']}: has an execution count"
+        assert cell["execution_count"] is None, (
+            f"{path.name}, cell {cell['id']}: has an execution count"
+        )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -62,7 +70,9 @@ def test_figure_names_and_equation_labels_are_unique():
 def test_display_equations_are_labelled(path):
     """Every display equation stands between lines `$$` and `$$ (eq-name)`, a form that Colab shows too."""
     text = re.sub(r"```.*?```", "", markdown(path), flags=re.S)
-    assert "{math}" not in text, f"{path.name}: write $$ ... $$ (eq-name) and not a {{math}} directive"
+    assert "{math}" not in text, (
+        f"{path.name}: write $$ ... $$ (eq-name) and not a {{math}} directive"
+    )
     open_line = None
     for number, line in enumerate(text.splitlines(), 1):
         if "$$" not in line:
@@ -73,7 +83,9 @@ def test_display_equations_are_labelled(path):
             )
             open_line = number
         else:
-            assert re.fullmatch(r"\$\$ \(eq-[a-z0-9-]+\)", line), f"{path.name}, line {number}: no label: {line!r}"
+            assert re.fullmatch(r"\$\$ \(eq-[a-z0-9-]+\)", line), (
+                f"{path.name}, line {number}: no label: {line!r}"
+            )
             open_line = None
     assert open_line is None, f"{path.name}: the equation opened at line {open_line} is not closed"
 
@@ -96,7 +108,9 @@ def test_cells_are_short_and_import_the_package(path):
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():
-    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M))
+    entries = set(
+        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M)
+    )
     cited = {
         key.strip()
         for p in PAGES
@@ -104,10 +118,19 @@ def test_every_citation_has_an_entry_and_every_entry_is_cited():
         for key in keys.split(",")
     }
     assert cited - entries == set(), f"cited, but not in references.bib: {cited - entries}"
-    assert entries - cited == set(), f"in references.bib, but never cited: {sorted(entries - cited)}"
+    assert entries - cited == set(), (
+        f"in references.bib, but never cited: {sorted(entries - cited)}"
+    )
 
 
 def test_no_path_of_a_machine_in_what_is_committed():
-    for path in [*PAGES, *(ROOT / "results").glob("*.json"), ROOT / "README.md", ROOT / "requirements.lock"]:
-        assert not re.search(r"/(root|home|Users|tmp)/", path.read_text()), f"{path.name} names a path of a machine"
+    for path in [
+        *PAGES,
+        *(ROOT / "results").glob("*.json"),
+        ROOT / "README.md",
+        ROOT / "requirements.lock",
+    ]:
+        assert not re.search(r"/(root|home|Users|tmp)/", path.read_text()), (
+            f"{path.name} names a path of a machine"
+        )
     assert "://" not in (ROOT / "requirements.lock").read_text(), "the lock file holds a URL"

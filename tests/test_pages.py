@@ -13,7 +13,9 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "smoke" / "html"
 CHAPTERS = [
-    chapter["file"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"] for chapter in part["chapters"]
+    chapter["file"]
+    for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    for chapter in part["chapters"]
 ]
 PAGES = ["book/index", *CHAPTERS]
 
@@ -30,7 +32,9 @@ def test_every_image_has_alt_text(name):
         alt = (image.get("alt") or "").strip()
         assert alt, f"{name}: <img src={image['src']}> has no alt text"
         if "/_images/" in image["src"]:
-            assert len(alt) > 40, f"{name}: alt text {alt!r} of {image['src']} does not say what is seen"
+            assert len(alt) > 40, (
+                f"{name}: alt text {alt!r} of {image['src']} does not say what is seen"
+            )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -62,7 +66,9 @@ def test_headings_are_in_order(name):
     article = page(name).find("article")
     levels = [int(h.name[1]) for h in article.find_all(re.compile("^h[1-6]$"))]
     assert levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in itertools.pairwise(levels)), f"{name}: heading levels {levels}"
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels)), (
+        f"{name}: heading levels {levels}"
+    )
 
 
 def test_mathematics_is_rendered_by_the_vendored_script():
@@ -77,7 +83,9 @@ def test_mathematics_is_rendered_by_the_vendored_script():
 def test_copyright_year_and_one_search_field():
     assert "2026" in page("book/03-gan").find("footer").text
     text = (HTML / "book" / "03-gan.html").read_text()
-    assert text.count("bd-search") <= 2  # the dialog's form, and its button's class where the theme adds one
+    assert (
+        text.count("bd-search") <= 2
+    )  # the dialog's form, and its button's class where the theme adds one
     assert len(page("book/03-gan").select("header form.bd-search")) == 0
 
 
@@ -92,6 +100,6 @@ def test_sources_are_the_committed_notebooks():
         if path.exists():
             built = json.loads((HTML / "_sources" / f"{name}.ipynb").read_text())
             committed = json.loads(path.read_text())
-            assert [c["source"] for c in built["cells"]] == [c["source"] for c in committed["cells"]], (
-                f"{name}: the smoke pages are older than the notebook; run make test"
-            )
+            assert [c["source"] for c in built["cells"]] == [
+                c["source"] for c in committed["cells"]
+            ], f"{name}: the smoke pages are older than the notebook; run make test"

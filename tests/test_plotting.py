@@ -133,7 +133,9 @@ def test_curves_smooths_by_a_running_mean_at_its_last_step():
 
 def test_curves_draws_into_given_axes_with_given_colours():
     fig, axes = plt.subplots(1, 2)
-    found = plotting.curves({"a": [1, 2]}, ylabel="y", xlabel="epoch", colors=["#123456"], ax=axes[1])
+    found = plotting.curves(
+        {"a": [1, 2]}, ylabel="y", xlabel="epoch", colors=["#123456"], ax=axes[1]
+    )
     assert found is fig
     assert not axes[0].lines
     assert axes[1].lines[0].get_color() == "#123456"
@@ -157,7 +159,9 @@ def test_style_applies_outside_a_notebook_and_colours_differ():
     plotting.use_style()
     assert plt.rcParams["axes.spines.top"] is False
     assert plt.rcParams["image.interpolation"] == "nearest"
-    named = {colour for name, colour in plotting.COLORS.items() if name != "encoder"}  # encoder: the discriminator's
+    named = {
+        colour for name, colour in plotting.COLORS.items() if name != "encoder"
+    }  # encoder: the discriminator's
     assert len(named) == len(plotting.COLORS) - 1
     fig = plotting.image_grid(random_images(2, (4, 4, 1)), ncols=2, title="two")
     fig.canvas.draw()

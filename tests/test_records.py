@@ -81,7 +81,9 @@ def test_incomplete_record_names_what_it_lacks(folder):
 )
 def test_a_value_that_is_missing_or_not_finite_is_not_written(folder, changes):
     key = next(iter(changes))
-    with pytest.raises(ValueError, match=f"'demo': {key} = .* one finite value for each of the seeds"):
+    with pytest.raises(
+        ValueError, match=f"'demo': {key} = .* one finite value for each of the seeds"
+    ):
         write(**changes)
     assert not list(folder.iterdir())
 
@@ -115,7 +117,8 @@ def test_band_is_mean_and_four_standard_deviations(folder):
 
 
 @pytest.mark.parametrize(
-    ("value", "inside"), [(0.718, True), (0.642, True), (0.794, True), (0.640, False), (0.796, False), (np.nan, False)]
+    ("value", "inside"),
+    [(0.718, True), (0.642, True), (0.794, True), (0.640, False), (0.796, False), (np.nan, False)],
 )
 def test_judge_says_whether_a_value_is_inside(folder, value, inside):
     write()
@@ -227,7 +230,9 @@ def test_unknown_preset_names_its_origin_and_the_allowed_ones(monkeypatch):
     with pytest.raises(ValueError, match=r"'' \(argument preset\); allowed: smoke, quick, full"):
         presets.current("")
     monkeypatch.setenv("IMGBOOK_PRESET", "Quick")
-    with pytest.raises(ValueError, match=r"'Quick' \(environment variable IMGBOOK_PRESET\); allowed: smoke, quick"):
+    with pytest.raises(
+        ValueError, match=r"'Quick' \(environment variable IMGBOOK_PRESET\); allowed: smoke, quick"
+    ):
         presets.current()
 
 
@@ -245,8 +250,16 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     ("arguments", "environment", "said"),
     [
         (["record", "dcgan"], {}, "error: unknown experiment 'dcgan'; allowed: "),
-        (["record", "vae", "--preset", "tiny"], {}, "error: unknown preset 'tiny' (argument preset); allowed: smoke"),
-        (["record", "vae"], {"IMGBOOK_PRESET": "tiny"}, "error: unknown preset 'tiny' (environment variable"),
+        (
+            ["record", "vae", "--preset", "tiny"],
+            {},
+            "error: unknown preset 'tiny' (argument preset); allowed: smoke",
+        ),
+        (
+            ["record", "vae"],
+            {"IMGBOOK_PRESET": "tiny"},
+            "error: unknown preset 'tiny' (environment variable",
+        ),
         (["record", "vae", "--seeds", "zero"], {}, "invalid int value: 'zero'"),
         ([], {}, "required: command"),
     ],
@@ -287,5 +300,9 @@ def test_record_writes_one_value_a_seed(monkeypatch, folder):
     assert runs == [("mnist", "quick", 3), ("mnist", "quick", 1)]
     record = records.load("vae")
     assert record["values"] == {"measure": [13.0, 11.0]}
-    assert (record["seeds"], record["seconds"], record["command"]) == ([3, 1], [0.5, 0.5], "the command")
+    assert (record["seeds"], record["seconds"], record["command"]) == (
+        [3, 1],
+        [0.5, 0.5],
+        "the command",
+    )
     assert len(record["data_hash"]) == 64

@@ -18,7 +18,10 @@ KEY = jax.random.key(0)
 def epochs(batch_size: int, n: int, count: int, key: jax.Array = KEY) -> list[np.ndarray]:
     """The indices drawn in each of `count` epochs."""
     stream = batches((np.arange(n),), batch_size, key)
-    return [np.concatenate([b for (b,) in itertools.islice(stream, n // batch_size)]) for _ in range(count)]
+    return [
+        np.concatenate([b for (b,) in itertools.islice(stream, n // batch_size)])
+        for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize(("batch_size", "n"), [(4, 12), (5, 12), (12, 12), (1, 7)])
@@ -32,7 +35,9 @@ def test_an_epoch_shows_every_image_at_most_once(batch_size, n):
 def test_epochs_differ_and_all_images_are_seen_in_the_long_run():
     orders = epochs(16, 40, 8)
     assert len({o.tobytes() for o in orders}) == 8
-    assert set(np.concatenate(orders).tolist()) == set(range(40))  # 8 left over each time, others each time
+    assert set(np.concatenate(orders).tolist()) == set(
+        range(40)
+    )  # 8 left over each time, others each time
 
 
 def test_order_depends_on_the_key_only():
@@ -89,11 +94,14 @@ def test_fit_returns_the_last_state_and_every_metric():
     np.testing.assert_array_equal(history.metrics["count"], np.arange(1, 8))
     np.testing.assert_array_equal(history.metrics["square"], np.arange(1, 8) ** 2)
     assert history.compile_seconds > 0
-    assert history.images_per_second == pytest.approx(6 * 3 / history.seconds)  # the first step is not counted
+    assert history.images_per_second == pytest.approx(
+        6 * 3 / history.seconds
+    )  # the first step is not counted
 
 
 @pytest.mark.parametrize(
-    ("every", "num_steps", "expected"), [(2, 7, [0, 2, 4, 6]), (7, 7, [0, 7]), (0, 7, [0]), (9, 7, [0])]
+    ("every", "num_steps", "expected"),
+    [(2, 7, [0, 2, 4, 6]), (7, 7, [0, 7]), (0, 7, [0]), (9, 7, [0])],
 )
 def test_callback_sees_the_steps_it_asked_for(every, num_steps, expected):
     seen = []
@@ -118,9 +126,13 @@ def test_fit_refuses_no_steps(num_steps):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("bad_step", "num_steps", "found"), [(3, 3, 3), (20, 80, 50), (51, 70, 70), (101, 500, 150)])
+@pytest.mark.parametrize(
+    ("bad_step", "num_steps", "found"), [(3, 3, 3), (20, 80, 50), (51, 70, 70), (101, 500, 150)]
+)
 def test_a_metric_that_is_not_finite_stops_the_run(value, bad_step, num_steps, found):
-    with pytest.raises(FloatingPointError, match=f"square = {value} at step {found}.*learning rate"):
+    with pytest.raises(
+        FloatingPointError, match=f"square = {value} at step {found}.*learning rate"
+    ):
         fit(START, counting(bad_step, value), stream(), num_steps, progress=False)
 
 
@@ -129,7 +141,9 @@ def test_an_interrupt_returns_what_there_is(capsys):
     assert int(state) == 4
     np.testing.assert_array_equal(history.metrics["count"], [1, 2, 3, 4])
     assert "interrupted after 4 of 100 steps" in capsys.readouterr().err
-    state, history = fit(state, counting(), stream(), 2, progress=False)  # and it can go on from there
+    state, history = fit(
+        state, counting(), stream(), 2, progress=False
+    )  # and it can go on from there
     assert int(state) == 6
 
 
@@ -175,7 +189,9 @@ def test_state_is_one_donated_pytree_and_moves_by_the_optimiser():
     assert int(state.step) == 2
     np.testing.assert_allclose(state.params["kernel"][...], weights, rtol=1e-5)
     np.testing.assert_allclose(state.params["bias"][...], bias, rtol=1e-5)
-    np.testing.assert_allclose(training.as_module(graphdef, state)(x), x @ weights + bias, rtol=1e-5)
+    np.testing.assert_allclose(
+        training.as_module(graphdef, state)(x), x @ weights + bias, rtol=1e-5
+    )
 
 
 def test_as_module_is_in_evaluation_mode():
@@ -188,4 +204,6 @@ def test_as_module_is_in_evaluation_mode():
 
     graphdef, state = training.init_state(Net(nnx.Rngs(0)), optax.sgd(0.1), KEY)
     x = jnp.arange(12.0).reshape(4, 3)
-    np.testing.assert_allclose(training.as_module(graphdef, state)(x), x, rtol=1e-4)  # mean 0, variance 1 so far
+    np.testing.assert_allclose(
+        training.as_module(graphdef, state)(x), x, rtol=1e-4
+    )  # mean 0, variance 1 so far

@@ -1,4 +1,6 @@
-"""Chapter 4: a convolutional classifier, its loss, training step and evaluation, and a linear baseline."""
+"""Chapter 4: a convolutional classifier, its loss, training step and evaluation, and a
+linear baseline.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,11 +20,17 @@ from imgbook.training import TrainState
 
 @dataclass(frozen=True)
 class CNNConfig:
-    """Hyperparameters of the classifier. The defaults are the article's network on colour images."""
+    """Hyperparameters of the classifier. The defaults are the article's network on colour
+    images.
+    """
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     num_classes: int = 10
-    widths: tuple[int, ...] = (32, 64, 128)  # channels of the 3 x 3 convolutions, each followed by 2 x 2 pooling
+    widths: tuple[int, ...] = (
+        32,
+        64,
+        128,
+    )  # channels of the 3 x 3 convolutions, each followed by 2 x 2 pooling
     hidden: int = 128
     dropout: float = 0.5
     flip: bool = True  # mirror half of the training images: right for photographs, wrong for digits
@@ -42,7 +50,9 @@ def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -
 
 
 class CNN(nnx.Module):
-    """Blocks of 3 x 3 VALID convolution, ReLU and 2 x 2 max pooling; then two dense layers with dropout between."""
+    """Blocks of 3 x 3 VALID convolution, ReLU and 2 x 2 max pooling; then two dense layers
+    with dropout between.
+    """
 
     def __init__(self, config: CNNConfig, *, rngs: nnx.Rngs):
         height, width, channels = config.image_shape
@@ -68,7 +78,9 @@ class CNN(nnx.Module):
         return nnx.relu(self.dense(x))
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """Logits `[N, num_classes]`; with a key, dropout is on (training), without it is off (evaluation)."""
+        """Logits `[N, num_classes]`; with a key, dropout is on (training), without it is off
+        (evaluation).
+        """
         h = self.dropout(self.features(x), deterministic=dropout_key is None, rngs=dropout_key)
         return self.head(h)
 
@@ -95,7 +107,9 @@ def random_flip(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def random_shift(images: jax.Array, key: jax.Array, pixels: int) -> jax.Array:
-    """Move each image `[N, H, W, C]` by up to `pixels` in each direction; the border is repeated into the gap."""
+    """Move each image `[N, H, W, C]` by up to `pixels` in each direction; the border is
+    repeated into the gap.
+    """
     n, height, width, channels = images.shape
     padded = jnp.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="edge")
     offsets = jax.random.randint(key, (n, 2), 0, 2 * pixels + 1)
@@ -112,19 +126,27 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def optimizer(config: CNNConfig) -> optax.GradientTransformation:
-    """Adam under a one-cycle schedule: up to the peak over the first 30 % of the steps, then down to nearly zero."""
+    """Adam under a one-cycle schedule: up to the peak over the first 30 % of the steps, then
+    down to nearly zero.
+    """
     schedule = optax.cosine_onecycle_schedule(config.num_steps, config.learning_rate, pct_start=0.3)
     return optax.adam(schedule)
 
 
-def init(config: CNNConfig, key: jax.Array, model_class: type[nnx.Module] = CNN) -> tuple[nnx.GraphDef, TrainState]:
+def init(
+    config: CNNConfig, key: jax.Array, model_class: type[nnx.Module] = CNN
+) -> tuple[nnx.GraphDef, TrainState]:
     """A fresh network: its structure and its training state."""
     model_key, run_key = jax.random.split(key)
-    return training.init_state(model_class(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key)
+    return training.init_state(
+        model_class(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key
+    )
 
 
 def make_train_step(graphdef: nnx.GraphDef, config: CNNConfig) -> Callable:
-    """The training step `step(state, (images, labels)) -> (state, metrics)`; images uint8 `[N, H, W, C]`."""
+    """The training step `step(state, (images, labels)) -> (state, metrics)`; images uint8
+    `[N, H, W, C]`.
+    """
     tx = optimizer(config)
 
     def loss_fn(params, stats, images, labels, key):
@@ -134,9 +156,13 @@ def make_train_step(graphdef: nnx.GraphDef, config: CNNConfig) -> Callable:
         return cross_entropy(logits, labels), accuracy
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, batch: tuple[jax.Array, jax.Array]
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         images, labels = batch
-        flip_key, shift_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+        flip_key, shift_key, dropout_key = jax.random.split(
+            jax.random.fold_in(state.key, state.step), 3
+        )
         images = standardise(images)
         if config.flip:
             images = random_flip(images, flip_key)
@@ -150,11 +176,16 @@ def make_train_step(graphdef: nnx.GraphDef, config: CNNConfig) -> Callable:
     return step
 
 
-def predict(graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def predict(
+    graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray, batch_size: int = 500
+) -> np.ndarray:
     """Logits float32 `[N, num_classes]` of uint8 images `[N, H, W, C]`, in evaluation mode."""
     logits = _logits_function(graphdef)
     return np.concatenate(
-        [logits(state.params, state.stats, images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+        [
+            logits(state.params, state.stats, images[i : i + batch_size])
+            for i in range(0, len(images), batch_size)
+        ]
     )
 
 
@@ -173,15 +204,27 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
         ValueError: logits are not `[N, K]` with one row for each label.
     """
     if logits.ndim != 2 or len(logits) != len(labels):
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape}; expected [N, K] and [N]")
+        raise ValueError(
+            f"logits {logits.shape} and labels {labels.shape}; expected [N, K] and [N]"
+        )
     return float((logits.argmax(-1) == labels).mean())
 
 
 def train(
-    dataset: Dataset, config: CNNConfig, key: jax.Array, model_class: type[nnx.Module] = CNN, progress: bool = True
+    dataset: Dataset,
+    config: CNNConfig,
+    key: jax.Array,
+    model_class: type[nnx.Module] = CNN,
+    progress: bool = True,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
-    """Initialise and train a classifier on a data set: what the chapter's training cell does."""
+    """Initialise and train a classifier on a data set: what the chapter's training cell
+    does.
+    """
     graphdef, state = init(config, jax.random.fold_in(key, 0), model_class)
-    stream = training.batches((dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1))
-    state, history = training.fit(state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress)
+    stream = training.batches(
+        (dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1)
+    )
+    state, history = training.fit(
+        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
+    )
     return graphdef, state, history

@@ -1,6 +1,8 @@
-"""Chapter 2: a network with one hidden layer, its gradient written by hand, and the Kullback-Leibler divergence.
+"""Chapter 2: a network with one hidden layer, its gradient written by hand, and the
+Kullback-Leibler divergence.
 
-Initialisation, optimiser, loss and prediction are those of `imgbook.cnn`, which work for any classifier.
+Initialisation, optimiser, loss and prediction are those of `imgbook.cnn`, which work for any
+classifier.
 """
 
 from collections.abc import Callable
@@ -50,13 +52,17 @@ class MLP(nnx.Module):
         self.head = nnx.Linear(config.hidden, config.num_classes, rngs=rngs)
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """`x` `[N, H, W, C]`, standardised, to logits `[N, num_classes]`; no dropout, so the key is not used."""
+        """`x` `[N, H, W, C]`, standardised, to logits `[N, num_classes]`; no dropout, so the
+        key is not used.
+        """
         h = nnx.relu(self.hidden(x.reshape(len(x), -1)))  # [N, H, W, C] -> [N, H * W * C]
         return self.head(h)
 
 
 def make_train_step(graphdef: nnx.GraphDef, config: MLPConfig) -> Callable:
-    """The training step `step(state, (images, labels)) -> (state, metrics)`; images uint8 `[N, H, W, C]`."""
+    """The training step `step(state, (images, labels)) -> (state, metrics)`; images uint8
+    `[N, H, W, C]`.
+    """
     tx = cnn.optimizer(config)
 
     def loss_fn(params, stats, images, labels):
@@ -64,25 +70,41 @@ def make_train_step(graphdef: nnx.GraphDef, config: MLPConfig) -> Callable:
         return cnn.cross_entropy(logits, labels), (logits.argmax(-1) == labels).mean()
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
-        (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, state.stats, *batch)
+    def step(
+        state: TrainState, batch: tuple[jax.Array, jax.Array]
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        (loss, accuracy), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.stats, *batch
+        )
         return state.updated(grads, tx), {"loss": loss, "accuracy": accuracy}
 
     return step
 
 
 def train(
-    dataset: Dataset, config: MLPConfig, key: jax.Array, model_class: type[nnx.Module] = MLP, progress: bool = True
+    dataset: Dataset,
+    config: MLPConfig,
+    key: jax.Array,
+    model_class: type[nnx.Module] = MLP,
+    progress: bool = True,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
-    """Initialise and train the network (or a `cnn.SoftmaxRegression`): what the chapter's training cell does."""
+    """Initialise and train the network (or a `cnn.SoftmaxRegression`): what the chapter's
+    training cell does.
+    """
     graphdef, state = cnn.init(config, jax.random.fold_in(key, 0), model_class)
-    stream = training.batches((dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1))
-    state, history = training.fit(state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress)
+    stream = training.batches(
+        (dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1)
+    )
+    state, history = training.fit(
+        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
+    )
     return graphdef, state, history
 
 
 class Params(NamedTuple):
-    """The weights of a two-layer network as plain arrays: w1 `[D, M]`, b1 `[M]`, w2 `[M, K]`, b2 `[K]`."""
+    """The weights of a two-layer network as plain arrays: w1 `[D, M]`, b1 `[M]`, w2 `[M,
+    K]`, b2 `[K]`.
+    """
 
     w1: jax.Array
     b1: jax.Array
@@ -92,11 +114,18 @@ class Params(NamedTuple):
 
 def params_of(model: MLP) -> Params:
     """The weights of an `MLP` as plain arrays."""
-    return Params(model.hidden.kernel[...], model.hidden.bias[...], model.head.kernel[...], model.head.bias[...])
+    return Params(
+        model.hidden.kernel[...],
+        model.hidden.bias[...],
+        model.head.kernel[...],
+        model.head.bias[...],
+    )
 
 
 def loss(params: Params, x: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy of a two-layer ReLU network in nats; x `[N, D]`, integer labels `[N]` in 0..K-1; scalar."""
+    """Mean cross-entropy of a two-layer ReLU network in nats; x `[N, D]`, integer labels
+    `[N]` in 0..K-1; scalar.
+    """
     check_shapes(params, x, labels)
     logits = jax.nn.relu(x @ params.w1 + params.b1) @ params.w2 + params.b2
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
@@ -105,13 +134,16 @@ def loss(params: Params, x: jax.Array, labels: jax.Array) -> jax.Array:
 def backpropagation(params: Params, x: jax.Array, labels: jax.Array) -> tuple[jax.Array, Params]:
     """The same loss and its gradient by the chain rule, without automatic differentiation.
 
-    Rumelhart, Hinton and Williams (1986). Arguments as for `loss`; gradients in the shapes of `params`.
+    Rumelhart, Hinton and Williams (1986). Arguments as for `loss`; gradients in the shapes
+    of `params`.
     """
     check_shapes(params, x, labels)
     a = x @ params.w1 + params.b1  # [N, M]
     h = jnp.maximum(a, 0)
     logits = h @ params.w2 + params.b2  # [N, K]
-    shifted = logits - logits.max(axis=1, keepdims=True)  # softmax ignores a shift; exp cannot overflow now
+    shifted = logits - logits.max(
+        axis=1, keepdims=True
+    )  # softmax ignores a shift; exp cannot overflow now
     log_p = shifted - jnp.log(jnp.exp(shifted).sum(axis=1, keepdims=True))
     one_hot = jnp.arange(logits.shape[1]) == labels[:, None]
     value = -(log_p * one_hot).sum() / len(x)
@@ -124,13 +156,16 @@ def backpropagation(params: Params, x: jax.Array, labels: jax.Array) -> tuple[ja
 def check_shapes(params: Params, x: jax.Array, labels: jax.Array) -> None:
     """Raise ValueError unless x is `[N, D]` with the D of `params.w1`, and labels are `[N]`."""
     if x.ndim != 2 or x.shape[1] != params.w1.shape[0]:
-        raise ValueError(f"x has shape {x.shape}; expected [N, {params.w1.shape[0]}] (flatten the images)")
+        raise ValueError(
+            f"x has shape {x.shape}; expected [N, {params.w1.shape[0]}] (flatten the images)"
+        )
     if labels.shape != (len(x),):
         raise ValueError(f"labels have shape {labels.shape}; expected ({len(x)},)")
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """KL(p || q) = sum_i p_i log(p_i / q_i) in nats of two discrete distributions `[K]`; inf where q = 0 < p.
+    """KL(p || q) = sum_i p_i log(p_i / q_i) in nats of two discrete distributions `[K]`; inf
+    where q = 0 < p.
 
     Raises ValueError for shapes that differ, negative entries, or a sum that is not 1.
     """
@@ -139,7 +174,10 @@ def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
         raise ValueError(f"p has shape {p.shape}, q has shape {q.shape}; expected equal shapes")
     for name, values in (("p", p), ("q", q)):
         if values.min() < 0 or not np.isclose(values.sum(), 1):
-            raise ValueError(f"{name} is no distribution: smallest entry {values.min():.3g}, sum {values.sum():.6g}")
+            raise ValueError(
+                f"{name} is no distribution: smallest entry {values.min():.3g}, "
+                f"sum {values.sum():.6g}"
+            )
     used = p > 0  # 0 log 0 = 0
     if (q[used] == 0).any():
         return float("inf")

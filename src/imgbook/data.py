@@ -69,7 +69,9 @@ class Dataset:
             )
         labels = np.zeros(len(images), np.int32) if labels is None else np.asarray(labels)
         if labels.shape != (len(images),):
-            raise ValueError(f"labels have shape {labels.shape}; expected ({len(images)},), one for each image")
+            raise ValueError(
+                f"labels have shape {labels.shape}; expected ({len(images)},), one for each image"
+            )
         if not np.issubdtype(labels.dtype, np.integer):
             raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class indices)")
         if class_names is None:
@@ -83,7 +85,9 @@ class Dataset:
         images, labels = images.copy(), labels.astype(np.int32)
         images.setflags(write=False)
         labels.setflags(write=False)
-        digest = hashlib.sha256(repr(images.shape).encode() + images.tobytes() + labels.tobytes()).hexdigest()
+        digest = hashlib.sha256(
+            repr(images.shape).encode() + images.tobytes() + labels.tobytes()
+        ).hexdigest()
         return cls(images, labels, tuple(class_names), name, split, source, licence, digest)
 
     def __len__(self) -> int:
@@ -143,13 +147,21 @@ def load(name: str, split: str, preset: str | None = None) -> Dataset:
             chosen = None
             if "test" not in parts:
                 rest, test = split_tail(labels, np.arange(len(labels)), 5)
-                chosen = test if split == "test" else split_tail(labels, rest, 10)[split == "validation"]
+                chosen = (
+                    test if split == "test" else split_tail(labels, rest, 10)[split == "validation"]
+                )
     if chosen is None:
         chosen = split_tail(labels, np.arange(len(labels)), 10)[split == "validation"]
     if preset == "smoke":
         chosen = first_of_each_class(labels, chosen, SMOKE_PER_CLASS[split])
     return Dataset.from_arrays(
-        images[chosen], labels[chosen], source.class_names, name=name, split=split, source=note, licence=source.licence
+        images[chosen],
+        labels[chosen],
+        source.class_names,
+        name=name,
+        split=split,
+        source=note,
+        licence=source.licence,
     )
 
 
@@ -158,7 +170,9 @@ def check_split(split: str) -> None:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
 
 
-def split_tail(labels: np.ndarray, indices: np.ndarray, one_in: int) -> tuple[np.ndarray, np.ndarray]:
+def split_tail(
+    labels: np.ndarray, indices: np.ndarray, one_in: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Split `indices` in two: the last 1 / `one_in` of each class (rounded down) goes into the second part."""
     tail = np.zeros(len(indices), bool)
     for c in np.unique(labels):

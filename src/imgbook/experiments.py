@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import imgbook
-from imgbook import cnn, concepts, gan, judge, records, sources, vae, weights
+from imgbook import cnn, concepts, flow, gan, judge, records, sources, vae, weights
 from imgbook.data import Dataset, load
 
 SAMPLES = {"smoke": 50, "quick": 2000, "full": 10_000}  # generated images a measurement is made on
@@ -33,11 +33,17 @@ def run_concepts(name: str, preset: str, seed: int) -> tuple[dict[str, float], f
     dataset, test = load(name, "train", preset), load(name, "test", preset)
     config, key = concepts.config_for(dataset, preset), jax.random.key(seed)
     values = {}
-    for label, model_class in (("linear_accuracy", cnn.SoftmaxRegression), ("accuracy", concepts.MLP)):
+    for label, model_class in (
+        ("linear_accuracy", cnn.SoftmaxRegression),
+        ("accuracy", concepts.MLP),
+    ):
         graphdef, state, history = concepts.train(dataset, config, key, model_class)
         logits = cnn.predict(graphdef, state, test.images)
         values[label] = cnn.accuracy(logits, test.labels)
-    return {**values, "cross_entropy": float(cnn.cross_entropy(logits, test.labels))}, history.seconds
+    return {
+        **values,
+        "cross_entropy": float(cnn.cross_entropy(logits, test.labels)),
+    }, history.seconds
 
 
 def run_gan(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
@@ -47,23 +53,44 @@ def run_gan(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]
     graphdefs, state, history = gan.train(dataset, config, key)
     latents = jax.random.normal(jax.random.fold_in(key, 2), (SAMPLES[preset], config.latent_dim))
     scored = judge.score(gan.sample(graphdefs, state, latents))
-    return {k: float(scored[k]) for k in ("recognised", "classes", "smallest_share")}, history.seconds
+    return {
+        k: float(scored[k]) for k in ("recognised", "classes", "smallest_share")
+    }, history.seconds
 
 
 def run_vae(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
     """Train the VAE; its bound on the test digits, and the judge's score of its samples."""
-    dataset, test, key = load(name, "train", preset), load(name, "test", preset), jax.random.key(seed)
+    dataset, test, key = (
+        load(name, "train", preset),
+        load(name, "test", preset),
+        jax.random.key(seed),
+    )
     graphdef, state, history = vae.train(dataset, vae.config_for(dataset, preset), key)
     values = vae.evaluate(graphdef, state, test.images, jax.random.fold_in(key, 2))
     samples = vae.sample(graphdef, state, jax.random.fold_in(key, 3), SAMPLES[preset])
     return {**values, "recognised": judge.score(samples)["recognised"]}, history.seconds
 
 
+def run_flow(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+    """Train the velocity field of the ring; its error against the exact one, and the share of samples near a mode."""
+    config, key = flow.config_for(preset), jax.random.key(seed)
+    velocity, history = flow.train(config, key)
+    errors = flow.velocity_errors(velocity, jax.random.fold_in(key, 2), 20_000, config)
+    x0 = jax.random.normal(jax.random.fold_in(key, 3), (2000, 2))
+    near = flow.coverage(flow.sample(velocity, x0, 100)[-1], config)["near"]
+    return {"velocity_error": float(errors["error"]), "near": near}, history.seconds
+
+
 def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
     """Train the judge on official training digits 10,001 to 60,000 and write its weights into the package."""
     if preset == "smoke":
         digits, test = load("mnist", "train", "smoke"), load("mnist", "test", "smoke")
-        images, labels, test_images, test_labels = digits.images, digits.labels, test.images, test.labels
+        images, labels, test_images, test_labels = (
+            digits.images,
+            digits.labels,
+            test.images,
+            test.labels,
+        )
     else:
         images, labels = (part[10_000:] for part in sources.official("mnist", "train"))
         test_images, test_labels = sources.official("mnist", "test")
@@ -103,6 +130,7 @@ EXPERIMENTS: dict[str, tuple[Callable, str]] = {
     "cnn-mnist": (run_cnn, "mnist"),
     "cnn-cifar10": (run_cnn, "cifar10"),
     "vae": (run_vae, "mnist"),
+    "flow": (run_flow, ""),  # its points are drawn by the run
     "judge": (run_judge, "mnist"),
 }
 
@@ -142,7 +170,7 @@ def record(name: str, preset: str, seeds: list[int], command: str) -> dict:
             seeds=seeds,
             seconds=seconds,
             values=columns,
-            data_hash=load(data_name, "train", preset).content_hash,
+            data_hash=load(data_name, "train", preset).content_hash if data_name else "no data set",
         )
         print(f"wrote {path.name}")
     return {key: np.asarray(column) for key, column in columns.items()}

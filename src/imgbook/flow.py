@@ -1,7 +1,10 @@
-"""Flow matching in two dimensions: a learned velocity field beside the exact one of a Gaussian mixture.
+"""Flow matching in two dimensions: a learned velocity field beside the exact one of a
+Gaussian mixture.
 
-Noise x0 ~ N(0, I) is carried to data x1 along the straight line x_t = (1 - t) x0 + t x1, 0 <= t <= 1 (Lipman et al.
-2023, "Flow Matching for Generative Modeling"). The data are a ring of Gaussians, so that the velocity
+Noise x0 ~ N(0, I) is carried to data x1 along the straight line x_t = (1 - t) x0 + t x1, 0
+<= t <= 1 (Lipman et al.
+2023, "Flow Matching for Generative Modeling"). The data are a ring of Gaussians, so that the
+velocity
 E[x1 - x0 | x_t = x], which the network has to learn, is known in closed form.
 """
 
@@ -42,7 +45,11 @@ class FlowConfig:
 
 def config_for(preset: str | None = None, **changes: object) -> FlowConfig:
     """Hyperparameters at a preset; `changes` override single fields."""
-    steps = {"smoke": dict(num_steps=60, hidden=32), "quick": {}, "full": dict(num_steps=20_000, hidden=256)}
+    steps = {
+        "smoke": dict(num_steps=60, hidden=32),
+        "quick": {},
+        "full": dict(num_steps=20_000, hidden=256),
+    }
     return FlowConfig(**{**steps[presets.current(preset)], **changes})
 
 
@@ -72,26 +79,35 @@ def ring_means(config: FlowConfig) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("n", "config"))
 def ring(key: jax.Array, n: int, config: FlowConfig) -> jax.Array:
-    """`n` points `[n, 2]` of the mixture: a mode drawn at random, then Gaussian noise around its centre."""
+    """`n` points `[n, 2]` of the mixture: a mode drawn at random, then Gaussian noise around
+    its centre.
+    """
     mode_key, noise_key = jax.random.split(key)
     modes = jax.random.randint(mode_key, (n,), 0, config.modes)
     return ring_means(config)[modes] + config.std * jax.random.normal(noise_key, (n, 2))
 
 
 def ring_batches(key: jax.Array, config: FlowConfig) -> Iterator[tuple[jax.Array]]:
-    """Endless fresh batches `([batch_size, 2],)`. No point comes twice, so there is nothing to overfit."""
+    """Endless fresh batches `([batch_size, 2],)`. No point comes twice, so there is nothing
+    to overfit.
+    """
     return ((ring(jax.random.fold_in(key, i), config.batch_size, config),) for i in count())
 
 
 def exact_velocity(x: jax.Array, t: jax.Array, means: jax.Array, std: float) -> jax.Array:
-    """E[x1 - x0 | x_t = x] `[N, D]` for x0 ~ N(0, I) and x1 from equally weighted Gaussians N(m_k, std^2 I).
+    """E[x1 - x0 | x_t = x] `[N, D]` for x0 ~ N(0, I) and x1 from equally weighted Gaussians
+    N(m_k, std^2 I).
 
-    Within mode k, x_t has mean t m_k and variance c = (1 - t)^2 + t^2 std^2, and, all being jointly Gaussian,
-    E[x1 - x0 | x_t = x, k] = m_k + (t std^2 - (1 - t)) (x - t m_k) / c. The posterior weights average the modes.
+    Within mode k, x_t has mean t m_k and variance c = (1 - t)^2 + t^2 std^2, and, all being
+    jointly Gaussian,
+    E[x1 - x0 | x_t = x, k] = m_k + (t std^2 - (1 - t)) (x - t m_k) / c. The posterior
+    weights average the modes.
     ValueError for shapes other than x `[N, D]`, t `[N]`, means `[K, D]`.
     """
     if x.ndim != 2 or t.shape != x.shape[:1] or means.ndim != 2 or means.shape[1] != x.shape[1]:
-        raise ValueError(f"x {x.shape}, t {t.shape}, means {means.shape}; expected [N, D], [N], [K, D]")
+        raise ValueError(
+            f"x {x.shape}, t {t.shape}, means {means.shape}; expected [N, D], [N], [K, D]"
+        )
     t = t[:, None, None]
     offset = x[:, None, :] - t * means
     variance = (1 - t) ** 2 + (t * std) ** 2
@@ -101,7 +117,9 @@ def exact_velocity(x: jax.Array, t: jax.Array, means: jax.Array, std: float) -> 
 
 
 def interpolate(key: jax.Array, x1: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Random points on the lines from noise to data x1 `[N, 2]`: x_t `[N, 2]`, t `[N]`, x1 - x0 `[N, 2]`."""
+    """Random points on the lines from noise to data x1 `[N, 2]`: x_t `[N, 2]`, t `[N]`, x1 -
+    x0 `[N, 2]`.
+    """
     noise_key, time_key = jax.random.split(key)
     x0 = jax.random.normal(noise_key, x1.shape)
     t = jax.random.uniform(time_key, x1.shape[:1])
@@ -109,7 +127,9 @@ def interpolate(key: jax.Array, x1: jax.Array) -> tuple[jax.Array, jax.Array, ja
 
 
 def flow_matching_loss(velocity: Callable, key: jax.Array, x1: jax.Array) -> jax.Array:
-    """Mean of |v(x_t, t) - (x1 - x0)|^2 over the batch x1 `[N, 2]`, summed over the two coordinates."""
+    """Mean of |v(x_t, t) - (x1 - x0)|^2 over the batch x1 `[N, 2]`, summed over the two
+    coordinates.
+    """
     x_t, t, target = interpolate(key, x1)
     return ((velocity(x_t, t) - target) ** 2).sum(1).mean()
 
@@ -122,7 +142,9 @@ def optimizer(config: FlowConfig) -> optax.GradientTransformation:
 def init(config: FlowConfig, key: jax.Array) -> tuple[nnx.GraphDef, TrainState]:
     """A fresh velocity network: its structure and its training state."""
     model_key, run_key = jax.random.split(key)
-    return training.init_state(FlowMLP(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key)
+    return training.init_state(
+        FlowMLP(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key
+    )
 
 
 def make_train_step(graphdef: nnx.GraphDef, config: FlowConfig) -> Callable:
@@ -133,17 +155,26 @@ def make_train_step(graphdef: nnx.GraphDef, config: FlowConfig) -> Callable:
     def step(state: TrainState, batch: tuple[jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         loss, grads = jax.value_and_grad(
-            lambda params: flow_matching_loss(nnx.merge(graphdef, params, state.stats), key, batch[0])
+            lambda params: flow_matching_loss(
+                nnx.merge(graphdef, params, state.stats), key, batch[0]
+            )
         )(state.params)
         return state.updated(grads, tx), {"loss": loss}
 
     return step
 
 
-def train(config: FlowConfig, key: jax.Array, progress: bool = True) -> tuple[Partial, training.History]:
-    """Initialise and train a network; returns its velocity as a function v(x, t) that `sample` takes."""
+def train(
+    config: FlowConfig, key: jax.Array, progress: bool = True
+) -> tuple[Partial, training.History]:
+    """Initialise and train a network; returns its velocity as a function v(x, t) that
+    `sample` takes.
+    """
     graphdef, state = init(config, jax.random.fold_in(key, 0))
-    stream, step = ring_batches(jax.random.fold_in(key, 1), config), make_train_step(graphdef, config)
+    stream, step = (
+        ring_batches(jax.random.fold_in(key, 1), config),
+        make_train_step(graphdef, config),
+    )
     state, history = training.fit(state, step, stream, config.num_steps, progress=progress)
     return Partial(apply, graphdef, state), history
 
@@ -160,10 +191,12 @@ def exact(config: FlowConfig) -> Partial:
 
 @partial(jax.jit, static_argnames="num_steps")
 def sample(velocity: Partial, x0: jax.Array, num_steps: int) -> jax.Array:
-    """Paths `[num_steps + 1, N, 2]` from noise x0 `[N, 2]` to samples (the last row): x += v(x, t) / num_steps.
+    """Paths `[num_steps + 1, N, 2]` from noise x0 `[N, 2]` to samples (the last row): x +=
+    v(x, t) / num_steps.
 
-    `velocity`: `exact(config)` or what `train` returns. A Partial is a pytree, so its weights are arguments of the
-    compiled loop and new weights need no new compilation. ValueError for num_steps below 1, or x0 not `[N, 2]`.
+    `velocity`: `exact(config)` or what `train` returns. A Partial is a pytree, so its
+    weights are arguments of the compiled loop and new weights need no new compilation.
+    ValueError for num_steps below 1, or x0 not `[N, 2]`.
     """
     if num_steps < 1 or x0.ndim != 2 or x0.shape[1] != 2:
         raise ValueError(f"num_steps = {num_steps}, x0 {x0.shape}; expected at least 1, and [N, 2]")
@@ -176,22 +209,40 @@ def sample(velocity: Partial, x0: jax.Array, num_steps: int) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames=("n", "config"))
-def velocity_errors(velocity: Partial, key: jax.Array, n: int, config: FlowConfig) -> dict[str, jax.Array]:
-    """Mean squared errors over `n` points x_t at uniform times, summed over the two coordinates.
+def velocity_errors(
+    velocity: Partial, key: jax.Array, n: int, config: FlowConfig
+) -> dict[str, jax.Array]:
+    """Mean squared errors over `n` points x_t at uniform times, summed over the two
+    coordinates.
 
-    error: `velocity` against the exact one. zero: the same for predicting zero. loss, floor: flow-matching loss of
-    `velocity` and of the exact one on the same pairs; no function of (x, t) has a smaller expected loss.
+    error: `velocity` against the exact one. zero: the same for predicting zero. loss, floor:
+    flow-matching loss of
+    `velocity` and of the exact one on the same pairs; no function of (x, t) has a smaller
+    expected loss.
     """
-    x_t, t, target = interpolate(jax.random.fold_in(key, 1), ring(jax.random.fold_in(key, 0), n, config))
+    x_t, t, target = interpolate(
+        jax.random.fold_in(key, 1), ring(jax.random.fold_in(key, 0), n, config)
+    )
     v, best = velocity(x_t, t), exact(config)(x_t, t)
-    pairs = {"error": (v, best), "zero": (0 * best, best), "loss": (v, target), "floor": (best, target)}
+    pairs = {
+        "error": (v, best),
+        "zero": (0 * best, best),
+        "loss": (v, target),
+        "floor": (best, target),
+    }
     return {name: ((a - b) ** 2).sum(1).mean() for name, (a, b) in pairs.items()}
 
 
 def coverage(samples: jax.Array, config: FlowConfig) -> dict[str, float]:
-    """`near`: share of samples `[N, 2]` within 3 standard deviations of a centre. `modes`: how many of the K modes
+    """`near`: share of samples `[N, 2]` within 3 standard deviations of a centre. `modes`:
+    how many of the K modes
     get at least half of a fair share N / K of samples that near."""
-    distances = np.linalg.norm(np.asarray(samples)[:, None] - np.asarray(ring_means(config)), axis=-1)
+    distances = np.linalg.norm(
+        np.asarray(samples)[:, None] - np.asarray(ring_means(config)), axis=-1
+    )
     near = distances.min(1) <= 3 * config.std
     counts = np.bincount(distances.argmin(1)[near], minlength=config.modes)
-    return {"near": float(near.mean()), "modes": int((counts >= len(samples) / config.modes / 2).sum())}
+    return {
+        "near": float(near.mean()),
+        "modes": int((counts >= len(samples) / config.modes / 2).sum()),
+    }

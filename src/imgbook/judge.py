@@ -31,7 +31,9 @@ def non_digits(digits: np.ndarray, n: int, seed: int) -> np.ndarray:
     flat = digits[rng.integers(len(digits), size=third)].reshape(third, -1)  # [n/3, H * W * C]
     shuffled = rng.permuted(flat, axis=1).reshape(shape)
     weights_of_32 = rng.dirichlet(np.ones(32), size=third)
-    means = np.stack([np.tensordot(w, digits[rng.integers(len(digits), size=32)], 1) for w in weights_of_32])
+    means = np.stack(
+        [np.tensordot(w, digits[rng.integers(len(digits), size=32)], 1) for w in weights_of_32]
+    )
     return np.rint(np.concatenate([noise, shuffled, means])[:n]).astype(np.uint8)
 
 
@@ -55,7 +57,9 @@ def probabilities(images: np.ndarray) -> np.ndarray:
     """
     images = np.rint(plotting.as_unit(images) * 255).astype(np.uint8)
     if images.shape[1:] != CONFIG.image_shape:
-        raise ValueError(f"images have shape {images.shape[1:]}; the judge knows digits of {CONFIG.image_shape}")
+        raise ValueError(
+            f"images have shape {images.shape[1:]}; the judge knows digits of {CONFIG.image_shape}"
+        )
     graphdef, state, _ = load()
     return np.asarray(jax.nn.softmax(cnn.predict(graphdef, state, images)))
 

@@ -30,7 +30,9 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 def strided_conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """SAME cross-correlation C of `x` `[N, H, W, A]` with `kernel` `[kh, kw, A, B]`."""
-    return lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -43,7 +45,9 @@ def conv_transpose(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) ->
     and cotangent exchanged.
     """
     n, height, width, _ = x.shape
-    large = jax.ShapeDtypeStruct((n, height * strides[0], width * strides[1], kernel.shape[2]), x.dtype)
+    large = jax.ShapeDtypeStruct(
+        (n, height * strides[0], width * strides[1], kernel.shape[2]), x.dtype
+    )
     (y,) = jax.linear_transpose(lambda y: strided_conv(y, kernel, strides), large)(x)
     return y
 
@@ -80,7 +84,9 @@ class ConvTranspose(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.strides = tuple(strides)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (*kernel_size, in_features, out_features), jnp.float32))
+        self.kernel = nnx.Param(
+            kernel_init(rngs.params(), (*kernel_size, in_features, out_features), jnp.float32)
+        )
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -33,13 +33,17 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """
     for row in rows:
         if len(row) != len(header):
-            raise ValueError(f"row {tuple(row)!r} has {len(row)} cells; the header has {len(header)}")
+            raise ValueError(
+                f"row {tuple(row)!r} has {len(row)} cells; the header has {len(header)}"
+            )
     lines = ["| " + " | ".join(header) + " |", "|" + ":--|" + "--:|" * (len(header) - 1)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def verdict(record_name: str, measured: Mapping[str, float], *, fmt: str = ".3g", preset: str | None = None) -> None:
+def verdict(
+    record_name: str, measured: Mapping[str, float], *, fmt: str = ".3g", preset: str | None = None
+) -> None:
     """Show each measured value beside its recorded band and say whether it lies inside.
 
     Under `IMGBOOK_STRICT=1` a value outside its band raises; at preset `smoke` nothing is judged, because its
@@ -50,8 +54,13 @@ def verdict(record_name: str, measured: Mapping[str, float], *, fmt: str = ".3g"
     """
     preset = presets.current(preset)
     if preset != "quick":
-        table(("measure", "this run"), [(name, format(value, fmt)) for name, value in measured.items()])
-        print(f"Preset {preset}: the bands were recorded at preset quick, so these values are not judged.")
+        table(
+            ("measure", "this run"),
+            [(name, format(value, fmt)) for name, value in measured.items()],
+        )
+        print(
+            f"Preset {preset}: the bands were recorded at preset quick, so these values are not judged."
+        )
         return
     record = records.load(record_name)
     judged = {name: records.judge(record, name, value) for name, value in measured.items()}
@@ -69,5 +78,9 @@ def verdict(record_name: str, measured: Mapping[str, float], *, fmt: str = ".3g"
         )
     seeds = len(record["seeds"])
     table(("measure", "this run", f"{seeds} recorded runs", "band", "verdict"), rows)
-    print(f"Recorded runs: mean ± standard deviation; band: mean ∓ 4 of them ({record['date']}; {record['command']}).")
-    records.raise_if_strict(record_name, {name: (measured[name], *judged[name]) for name in measured})
+    print(
+        f"Recorded runs: mean ± standard deviation; band: mean ∓ 4 of them ({record['date']}; {record['command']})."
+    )
+    records.raise_if_strict(
+        record_name, {name: (measured[name], *judged[name]) for name in measured}
+    )

@@ -27,7 +27,9 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959"]),
+    "axes.prop_cycle": plt.cycler(
+        color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959"]
+    ),
     "grid.alpha": 0.25,
     "font.size": 11,
     "axes.titlesize": 11,
@@ -60,7 +62,9 @@ def tile(images: np.ndarray, ncols: int, gap: int = 2) -> np.ndarray:
     images = as_unit(images)
     n, height, width, channels = images.shape
     nrows = -(-n // ncols)
-    canvas = np.ones((nrows * (height + gap) + gap, ncols * (width + gap) + gap, channels), np.float32)
+    canvas = np.ones(
+        (nrows * (height + gap) + gap, ncols * (width + gap) + gap, channels), np.float32
+    )
     for i, image in enumerate(images):
         row, col = divmod(i, ncols)
         top, left = gap + row * (height + gap), gap + col * (width + gap)
@@ -76,7 +80,9 @@ def as_unit(images: np.ndarray) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images have shape {images.shape}; expected [N, H, W, C] with 1 or 3 channels")
+        raise ValueError(
+            f"images have shape {images.shape}; expected [N, H, W, C] with 1 or 3 channels"
+        )
     if images.dtype == np.uint8:
         return images.astype(np.float32) / 255
     low, high = float(images.min(initial=0)), float(images.max(initial=0))
@@ -96,7 +102,9 @@ def show_tile(ax: Axes, images: np.ndarray, ncols: int, title: str | None = None
         ax.set_title(title, loc="left")
 
 
-def image_grid(images: np.ndarray, ncols: int = 10, title: str | None = None, cell: float = 0.62) -> Figure:
+def image_grid(
+    images: np.ndarray, ncols: int = 10, title: str | None = None, cell: float = 0.62
+) -> Figure:
     """A grid of images `[N, H, W, C]` (uint8 or [0, 1]); `cell` is the side of one image in inches."""
     nrows = -(-len(images) // ncols)
     fig, ax = plt.subplots(figsize=(ncols * cell, nrows * cell + (0.3 if title else 0)))
@@ -108,7 +116,11 @@ def compare_rows(rows: Mapping[str, np.ndarray], ncols: int = 10, cell: float = 
     """Labelled blocks of images one under the other: `{"real": images, "generated": images}`."""
     counts = [-(-len(images) // ncols) for images in rows.values()]
     fig, axes = plt.subplots(
-        len(rows), 1, figsize=(ncols * cell, sum(counts) * cell + 0.3 * len(rows)), height_ratios=counts, squeeze=False
+        len(rows),
+        1,
+        figsize=(ncols * cell, sum(counts) * cell + 0.3 * len(rows)),
+        height_ratios=counts,
+        squeeze=False,
     )
     for ax, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
         show_tile(ax, images, ncols, label)
@@ -150,13 +162,24 @@ def curves(
         )
     for label, value in (lines or {}).items():
         ax.axhline(value, color=COLORS["theory"], linestyle="--", linewidth=1)
-        ax.annotate(label, (0, value), xytext=(4, 3), textcoords="offset points", color=COLORS["theory"], fontsize=9)
+        ax.annotate(
+            label,
+            (0, value),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=COLORS["theory"],
+            fontsize=9,
+        )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax.figure
 
 
 def bars(
-    values: Mapping[str, float], *, ylabel: str, color: str = COLORS["measured"], line: tuple[str, float] | None = None
+    values: Mapping[str, float],
+    *,
+    ylabel: str,
+    color: str = COLORS["measured"],
+    line: tuple[str, float] | None = None,
 ) -> Figure:
     """One bar a name, its value written above; `line` is a (label, value) reference drawn dashed."""
     fig, ax = plt.subplots(figsize=(6.2, 3.0))

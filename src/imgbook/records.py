@@ -65,7 +65,9 @@ def describe_device() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
         ]
         model = names[0] if names else model
     return f"CPU {model}, {os.cpu_count()} cores"
@@ -88,7 +90,9 @@ def write(
     """
     for key, column in {"seconds": seconds, **values}.items():
         if len(column) != len(seeds) or not all(math.isfinite(v) for v in column):
-            raise ValueError(f"record {name!r}: {key} = {column} needs one finite value for each of the seeds {seeds}")
+            raise ValueError(
+                f"record {name!r}: {key} = {column} needs one finite value for each of the seeds {seeds}"
+            )
     record = {
         "name": name,
         "command": command,
@@ -97,7 +101,10 @@ def write(
         "source_hash": source_hash(),
         "data_hash": data_hash,
         "seeds": seeds,
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{p: importlib.metadata.version(p) for p in PACKAGES},
+        },
         "device": describe_device(),
         "date": datetime.date.today().isoformat(),
         "seconds": [round(s, 2) for s in seconds],
@@ -138,10 +145,14 @@ def mean_and_spread(record: dict, measure: str) -> tuple[float, float]:
         ValueError: it holds fewer than five seeds.
     """
     if measure not in record["values"]:
-        raise KeyError(f"record {record['name']!r} has no measure {measure!r}; it has: {', '.join(record['values'])}")
+        raise KeyError(
+            f"record {record['name']!r} has no measure {measure!r}; it has: {', '.join(record['values'])}"
+        )
     values = np.asarray(record["values"][measure])
     if len(values) < 5:
-        raise ValueError(f"record {record['name']!r} holds {len(values)} seeds; a band needs at least 5")
+        raise ValueError(
+            f"record {record['name']!r} holds {len(values)} seeds; a band needs at least 5"
+        )
     return float(values.mean()), float(values.std(ddof=1))
 
 

@@ -44,7 +44,9 @@ def official(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def check_name(name: str) -> None:
     if name not in SOURCES:
-        raise ValueError(f"unknown data set {name!r}; allowed: {', '.join(SOURCES)} (your own: Dataset.from_arrays)")
+        raise ValueError(
+            f"unknown data set {name!r}; allowed: {', '.join(SOURCES)} (your own: Dataset.from_arrays)"
+        )
 
 
 # --- embedded files -------------------------------------------------------------------------------------------
@@ -79,7 +81,9 @@ def read_embedded_cifar10() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for part in ("train", "test"):
         sheet = np.asarray(Image.open(embedded_file(f"cifar10-{part}.webp")))
         rows, columns = sheet.shape[0] // 32, sheet.shape[1] // 32
-        images = sheet.reshape(rows, 32, columns, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+        images = (
+            sheet.reshape(rows, 32, columns, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+        )
         parts[part] = images, np.repeat(np.arange(10, dtype=np.uint8), len(images) // 10)
     return parts
 
@@ -118,7 +122,9 @@ def download(url: str, target: Path) -> Path:
     import requests
 
     try:
-        pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, progressbar=True)
+        pooch.retrieve(
+            url, known_hash=None, fname=target.name, path=target.parent, progressbar=True
+        )
     except (requests.RequestException, OSError) as error:
         raise FileNotFoundError(
             f"could not download {url} ({type(error).__name__}: {error}). Check IMGBOOK_DATA_MIRROR and the network, "
@@ -160,7 +166,11 @@ def read_full_mnist(find: Callable[[str], Path], part: str) -> tuple[np.ndarray,
             content = gzip.decompress(path.read_bytes())
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and get it again") from error
-        arrays.append(np.frombuffer(checked(path, member, content, MNIST_SHA256[member]), np.uint8, offset=header))
+        arrays.append(
+            np.frombuffer(
+                checked(path, member, content, MNIST_SHA256[member]), np.uint8, offset=header
+            )
+        )
     images, labels = arrays
     return images.reshape(-1, 28, 28, 1), labels  # [N * 784] -> [N, 28, 28, 1]
 
@@ -184,7 +194,9 @@ def read_full_cifar10(find: Callable[[str], Path], part: str) -> tuple[np.ndarra
         with tarfile.open(path) as archive:
             for member in members:
                 content = archive.extractfile(f"cifar-10-batches-bin/{member}.bin").read()
-                records.append(np.frombuffer(checked(path, member, content, CIFAR10_SHA256[member]), np.uint8))
+                records.append(
+                    np.frombuffer(checked(path, member, content, CIFAR10_SHA256[member]), np.uint8)
+                )
     except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and get it again") from error
     table = np.concatenate(records).reshape(-1, 3073)  # [N, 1 + 3 * 1024]
@@ -202,7 +214,18 @@ SOURCES = {
         read_full=read_full_mnist,
     ),
     "cifar10": Source(
-        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
         licence="none stated; for research and teaching, cite Krizhevsky (2009)",
         embedded_note="CIFAR-10, 500 official training and 200 official test images a class",
         full_note="CIFAR-10, official binary files",

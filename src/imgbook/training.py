@@ -31,7 +31,9 @@ class TrainState(NamedTuple):
     key: jax.Array
     step: jax.Array
 
-    def updated(self, grads: Any, tx: optax.GradientTransformation, stats: Any = None) -> "TrainState":
+    def updated(
+        self, grads: Any, tx: optax.GradientTransformation, stats: Any = None
+    ) -> "TrainState":
         """The next state: parameters moved by the optimiser, step counted, `stats` replaced if given."""
         updates, opt_state = tx.update(grads, self.opt_state, self.params)
         return self._replace(
@@ -42,7 +44,9 @@ class TrainState(NamedTuple):
         )
 
 
-def init_state(model: nnx.Module, tx: optax.GradientTransformation, key: jax.Array) -> tuple[nnx.GraphDef, TrainState]:
+def init_state(
+    model: nnx.Module, tx: optax.GradientTransformation, key: jax.Array
+) -> tuple[nnx.GraphDef, TrainState]:
     """Split a Flax module into its structure (static) and a fresh training state (arrays)."""
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
     return graphdef, TrainState(params, stats, tx.init(params), key, jnp.zeros((), jnp.int32))
@@ -68,7 +72,9 @@ class History:
     images_per_second: float = 0.0
 
 
-def batches(arrays: tuple[np.ndarray, ...], batch_size: int, key: jax.Array) -> Iterator[tuple[jax.Array, ...]]:
+def batches(
+    arrays: tuple[np.ndarray, ...], batch_size: int, key: jax.Array
+) -> Iterator[tuple[jax.Array, ...]]:
     """Endless batches from arrays of equal length, each epoch in a new order drawn from `key`.
 
     The arrays are put on the device once. The images left over when `batch_size` does not divide their number are
@@ -139,9 +145,14 @@ def fit(
                 begin = time.perf_counter()
             else:
                 images += len(jax.tree.leaves(batch)[0])
-            if i % 50 == 0 or i == num_steps:  # reading a metric waits for the device, so only now and then
+            if (
+                i % 50 == 0 or i == num_steps
+            ):  # reading a metric waits for the device, so only now and then
                 _check_finite(i, metrics)
-                bar.set_postfix({name: f"{float(v):.3f}" for name, v in list(metrics.items())[:3]}, refresh=False)
+                bar.set_postfix(
+                    {name: f"{float(v):.3f}" for name, v in list(metrics.items())[:3]},
+                    refresh=False,
+                )
             bar.update()
             if callback and callback_every and i % callback_every == 0:
                 jax.block_until_ready(metrics)
@@ -149,14 +160,19 @@ def fit(
                 callback(i, state)
                 begin += time.perf_counter() - pause  # drawing is not training
     except KeyboardInterrupt:
-        print(f"interrupted after {len(recorded)} of {num_steps} steps; returning what there is", file=sys.stderr)
+        print(
+            f"interrupted after {len(recorded)} of {num_steps} steps; returning what there is",
+            file=sys.stderr,
+        )
     finally:
         bar.close()
     jax.block_until_ready(state)
     history.seconds = time.perf_counter() - begin
     history.images_per_second = images / max(history.seconds, 1e-9)
     recorded = jax.device_get(recorded)
-    history.metrics = {name: np.asarray([m[name] for m in recorded]) for name in (recorded[0] if recorded else ())}
+    history.metrics = {
+        name: np.asarray([m[name] for m in recorded]) for name in (recorded[0] if recorded else ())
+    }
     return state, history
 
 

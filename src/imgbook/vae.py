@@ -1,6 +1,8 @@
-"""Chapter 5: a variational autoencoder with a Bernoulli likelihood, its bound, training step and sampling.
+"""Chapter 5: a variational autoencoder with a Bernoulli likelihood, its bound, training step
+and sampling.
 
-All log-likelihoods and divergences are in nats of one image: summed over pixels or latents, averaged over images.
+All log-likelihoods and divergences are in nats of one image: summed over pixels or latents,
+averaged over images.
 """
 
 from collections.abc import Callable
@@ -33,7 +35,10 @@ class VAEConfig:
 def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -> VAEConfig:
     """Hyperparameters for a data set at a preset; `changes` override single fields."""
     steps = {"smoke": dict(num_steps=4), "quick": {}, "full": dict(num_steps=9000)}
-    return replace(VAEConfig(), **{"image_shape": dataset.image_shape, **steps[presets.current(preset)], **changes})
+    return replace(
+        VAEConfig(),
+        **{"image_shape": dataset.image_shape, **steps[presets.current(preset)], **changes},
+    )
 
 
 class Encoder(nnx.Module):
@@ -73,7 +78,9 @@ class VAE(nnx.Module):
 
 
 def binarize(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Stochastic binarisation: each pixel becomes 1 with probability its grey level; uint8 to floats in {0, 1}."""
+    """Stochastic binarisation: each pixel becomes 1 with probability its grey level; uint8
+    to floats in {0, 1}.
+    """
     return jax.random.bernoulli(key, images.astype(jnp.float32) / 255).astype(jnp.float32)
 
 
@@ -83,17 +90,24 @@ def reparameterize(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Ar
 
 
 def gaussian_kl(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """KL(N(mean, exp(logvar)) || N(0, I)) in nats, summed over the last axis (Kingma and Welling 2013, appendix B)."""
+    """KL(N(mean, exp(logvar)) || N(0, I)) in nats, summed over the last axis (Kingma and
+    Welling 2013, appendix B).
+    """
     return 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=-1)
 
 
 def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """log p(x) of independent Bernoulli pixels in nats, summed over all but the first axis; `x` in {0, 1}."""
+    """log p(x) of independent Bernoulli pixels in nats, summed over all but the first axis;
+    `x` in {0, 1}.
+    """
     return -optax.sigmoid_binary_cross_entropy(logits, x).sum(axis=tuple(range(1, x.ndim)))
 
 
 def elbo(model: VAE, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The bound of each image `[N]` in nats with one latent sample, and its parts: (bound, log-likelihood, KL)."""
+    """The bound of each image `[N]` in nats with one latent sample, and its parts.
+
+    Returns (bound, log-likelihood, KL).
+    """
     mean, logvar = model.encoder(x)
     latents = reparameterize(key, mean, logvar)
     log_likelihood = bernoulli_log_likelihood(model.decoder(latents), x)
@@ -113,7 +127,10 @@ def init(config: VAEConfig, key: jax.Array) -> tuple[nnx.GraphDef, TrainState]:
 
 
 def make_train_step(graphdef: nnx.GraphDef, config: VAEConfig) -> Callable:
-    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8 `[N, H, W, C]`."""
+    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8.
+
+    The images are `[N, H, W, C]` grey levels; each visit binarises them anew.
+    """
     tx = optimizer(config)
 
     def loss_fn(params, stats, x, key):
@@ -138,14 +155,22 @@ def train(
     """Initialise and train a VAE on a data set: what the chapter's training cell does."""
     graphdef, state = init(config, jax.random.fold_in(key, 0))
     stream = training.batches((dataset.images,), config.batch_size, jax.random.fold_in(key, 1))
-    state, history = training.fit(state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress)
+    state, history = training.fit(
+        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
+    )
     return graphdef, state, history
 
 
 def evaluate(
-    graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray, key: jax.Array, batch_size: int = 500
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    images: np.ndarray,
+    key: jax.Array,
+    batch_size: int = 500,
 ) -> dict[str, float]:
-    """Mean -ELBO and its parts in nats of uint8 images, stochastically binarised once by `key`, one latent sample."""
+    """Mean -ELBO and its parts in nats of uint8 images, stochastically binarised once by
+    `key`, one latent sample.
+    """
 
     @jax.jit
     def parts(params, stats, images, key):
@@ -154,31 +179,39 @@ def evaluate(
 
     sums, starts = np.zeros(3), range(0, len(images), batch_size)
     for i in starts:
-        bound = parts(state.params, state.stats, images[i : i + batch_size], jax.random.fold_in(key, i))
+        bound = parts(
+            state.params, state.stats, images[i : i + batch_size], jax.random.fold_in(key, i)
+        )
         sums += [float(p.sum()) for p in bound]
     negative_elbo, reconstruction, kl = sums / len(images) * [-1, -1, 1]
     return {"negative_elbo": negative_elbo, "reconstruction": reconstruction, "kl": kl}
 
 
 def reconstruct(graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray) -> np.ndarray:
-    """Decoded pixel probabilities `[N, H, W, C]` at the encoder's mean, for uint8 images given as grey levels."""
+    """Decoded pixel probabilities `[N, H, W, C]` at the encoder's mean, for uint8 images
+    given as grey levels.
+    """
     model = training.as_module(graphdef, state)
     mean, _ = model.encoder(jnp.asarray(images, jnp.float32) / 255)
     return np.asarray(jax.nn.sigmoid(model.decoder(mean)))
 
 
 def sample(graphdef: nnx.GraphDef, state: TrainState, key: jax.Array, n: int) -> np.ndarray:
-    """`n` decoded samples of the prior as pixel probabilities `[n, H, W, C]` in [0, 1] (means, not binary draws)."""
+    """`n` decoded samples of the prior as pixel probabilities `[n, H, W, C]` in [0, 1]
+    (means, not binary draws).
+    """
     model = training.as_module(graphdef, state)
     latent_dim = model.encoder.mean.out_features
     return np.asarray(jax.nn.sigmoid(model.decoder(jax.random.normal(key, (n, latent_dim)))))
 
 
 def mean_image_negative_log_likelihood(train_images: np.ndarray, test_images: np.ndarray) -> float:
-    """-log p in nats of the model that ignores the image: every pixel Bernoulli with its training mean.
+    """-log p in nats of the model that ignores the image: every pixel Bernoulli with its
+    training mean.
 
     The expectation over stochastic binarisation is taken exactly: a pixel of grey level g costs
-    -(g log m + (1 - g) log(1 - m)). Means are kept off 0 and 1 by one pseudo-image of level 1/2.
+    -(g log m + (1 - g) log(1 - m)). Means are kept off 0 and 1 by one pseudo-image of level
+    1/2.
     """
     mean = (train_images.astype(np.float64).sum(axis=0) / 255 + 0.5) / (len(train_images) + 1)
     grey = test_images.astype(np.float64) / 255

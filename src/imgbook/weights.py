@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -12,7 +13,9 @@ from safetensors.numpy import save_file
 
 def flatten(state: nnx.State) -> dict[str, np.ndarray]:
     """A Flax state as float arrays by name, "convs.layers.0.kernel" for instance."""
-    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(state)}
+    return {
+        ".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(state)
+    }
 
 
 def save(path: Path, state: nnx.State, description: dict) -> None:
@@ -31,18 +34,24 @@ def load(path: Path, like: nnx.State) -> tuple[nnx.State, dict]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             description = json.loads((file.metadata() or {}).get("description", "{}"))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no whole weights file ({error}); get it again or retrain") from error
+        raise ValueError(
+            f"{path} is no whole weights file ({error}); get it again or retrain"
+        ) from error
     wanted = {name: array.shape for name, array in flatten(like).items()}
     found = {name: array.shape for name, array in arrays.items()}
     if wanted != found:
         differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
-        raise ValueError(f"{path} holds another model's weights: they differ in {', '.join(differing)}")
+        raise ValueError(
+            f"{path} holds another model's weights: they differ in {', '.join(differing)}"
+        )
     pure = {}
     for path_keys, _ in nnx.to_flat_state(like):
         node = pure
         for key in path_keys[:-1]:
             node = node.setdefault(key, {})
         node[path_keys[-1]] = jnp.asarray(arrays[".".join(map(str, path_keys))])
-    state = nnx.merge_state(like)  # a copy whose leaves can be replaced
+    state = jax.tree.map(
+        lambda leaf: leaf, like
+    )  # a copy, whose leaves are replaced and not those of `like`
     nnx.replace_by_pure_dict(state, pure)
     return state, description
