@@ -171,8 +171,9 @@ def apply(
 
 
 def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
-    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8 `[N, H,
-    W, C]`.
+    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8.
+
+    One step is a turn of the discriminator and then a turn of the generator. Images `[N, H, W, C]`.
     """
     tx = optimizer(config)
     generate = partial(apply, graphdefs.generator)
