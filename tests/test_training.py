@@ -1,6 +1,7 @@
 """The loop: batches, history, callbacks, and what happens when something goes wrong."""
 
 import itertools
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +150,36 @@ def test_an_interrupt_returns_what_there_is(capsys):
 
 def test_an_interrupt_before_the_first_step_returns_an_empty_history():
     state, history = fit(START, counting(1, error=KeyboardInterrupt), stream(), 100, progress=False)
+    assert int(state) == 0
+    assert history.metrics == {}
+
+
+def test_a_signal_inside_a_donating_step_does_not_lose_the_state():
+    """The old state is donated and the new one not returned yet: the interrupt has to wait for the end of the step."""
+    donating = jax.jit(lambda state: {"w": state["w"] * 2, "n": state["n"] + 1}, donate_argnums=0)
+
+    def step(state, batch):
+        new = donating(state)
+        if int(new["n"]) == 3:
+            signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
+        return new, {"n": int(new["n"])}  # not the array itself, which the next step consumes
+
+    before = signal.getsignal(signal.SIGINT)
+    state, history = fit(
+        {"w": jnp.ones(4), "n": jnp.zeros((), jnp.int32)}, step, stream(), 100, progress=False
+    )
+    np.testing.assert_array_equal(state["w"], np.full(4, 8.0))
+    np.testing.assert_array_equal(history.metrics["n"], [1, 2, 3])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_signal_takes_effect_at_once():
+    def step(state, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return state + 1, {"n": state}
+
+    state, history = fit(START, step, stream(), 100, progress=False)
     assert int(state) == 0
     assert history.metrics == {}
 

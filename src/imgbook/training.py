@@ -4,9 +4,12 @@ A step is a pure, jitted function that donates its state. The loop is a Python l
 `jax.lax.scan` is many times slower than the same one called step by step.
 """
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -121,7 +124,7 @@ def fit(
 
     `callback(step, state)` is called before the first step and after every `callback_every` steps, to draw samples,
     say; it must not keep the state itself, which the next step consumes. An interrupt (Ctrl-C, a notebook's stop
-    button) takes effect between steps and returns what there is so far.
+    button) takes effect between steps and returns what there is so far; a second one at once.
 
     Raises:
         ValueError: `num_steps` below 1.
@@ -135,30 +138,32 @@ def fit(
         callback(0, state)
     begin = time.perf_counter()
     try:
-        for i in range(1, num_steps + 1):
-            batch = next(batches)
-            state, metrics = step(state, batch)
-            recorded.append(metrics)
-            if i == 1:
-                jax.block_until_ready(metrics)
-                history.compile_seconds = time.perf_counter() - begin
-                begin = time.perf_counter()
-            else:
-                images += len(jax.tree.leaves(batch)[0])
-            if (
-                i % 50 == 0 or i == num_steps
-            ):  # reading a metric waits for the device, so only now and then
-                _check_finite(i, metrics)
-                bar.set_postfix(
-                    {name: f"{float(v):.3f}" for name, v in list(metrics.items())[:3]},
-                    refresh=False,
-                )
-            bar.update()
-            if callback and callback_every and i % callback_every == 0:
-                jax.block_until_ready(metrics)
-                pause = time.perf_counter()
-                callback(i, state)
-                begin += time.perf_counter() - pause  # drawing is not training
+        with held_interrupt() as interrupted:
+            for i in range(1, num_steps + 1):
+                if interrupted():
+                    raise KeyboardInterrupt
+                batch = next(batches)
+                state, metrics = step(state, batch)
+                recorded.append(metrics)
+                if i == 1:
+                    jax.block_until_ready(metrics)
+                    history.compile_seconds = time.perf_counter() - begin
+                    begin = time.perf_counter()
+                else:
+                    images += len(jax.tree.leaves(batch)[0])
+                # Reading a metric waits for the device, so only now and then.
+                if i % 50 == 0 or i == num_steps:
+                    _check_finite(i, metrics)
+                    bar.set_postfix(
+                        {name: f"{float(v):.3f}" for name, v in list(metrics.items())[:3]},
+                        refresh=False,
+                    )
+                bar.update()
+                if callback and callback_every and i % callback_every == 0:
+                    jax.block_until_ready(metrics)
+                    pause = time.perf_counter()
+                    callback(i, state)
+                    begin += time.perf_counter() - pause  # drawing is not training
     except KeyboardInterrupt:
         print(
             f"interrupted after {len(recorded)} of {num_steps} steps; returning what there is",
@@ -174,6 +179,29 @@ def fit(
         name: np.asarray([m[name] for m in recorded]) for name in (recorded[0] if recorded else ())
     }
     return state, history
+
+
+@contextmanager
+def held_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block the first interrupt is only noted; the function it yields says whether there was one.
+
+    Raised inside a step it would lose the state: the old one is donated and the new one not assigned yet. A second
+    interrupt is raised at once. Outside the main thread, which signals do not reach, nothing changes.
+    """
+    noted = []
+
+    def note(*_: object) -> None:
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(True)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, note) if in_main_thread else None
+    try:
+        yield lambda: bool(noted)
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, previous)
 
 
 def _check_finite(step: int, metrics: dict[str, jax.Array]) -> None:
