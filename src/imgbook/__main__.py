@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m imgbook",
         description=__doc__,
-        epilog="example: python -m imgbook record vae --seeds 1 2 3 4 5",
+        epilog="example: python -m imgbook record vae --seeds 0 1 2 3 4 5",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser(
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         nargs="+",
         default=None,
-        help="default: 1 2 3 4 5 (pages use 0); the judge: 0",
+        help="default: 0 1 2 3 4 5 (pages use 0); the judge: 0",
     )
     arguments = parser.parse_args(argv)
     try:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.preset or ("full" if arguments.name == "judge" else None)
         )
         experiments.check_name(arguments.name)
-        seeds = arguments.seeds or ([0] if arguments.name == "judge" else [1, 2, 3, 4, 5])
+        seeds = arguments.seeds or ([0] if arguments.name == "judge" else [0, 1, 2, 3, 4, 5])
         command = f"python -m imgbook record {arguments.name} --preset {preset} --seeds {' '.join(map(str, seeds))}"
         experiments.record(arguments.name, preset, seeds, command)
     except (ValueError, FileNotFoundError) as error:
