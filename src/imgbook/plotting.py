@@ -165,10 +165,11 @@ def curves(
         ax.annotate(
             label,
             (0, value),
-            xytext=(4, 3),
+            xytext=(4, 4),
             textcoords="offset points",
             color=COLORS["theory"],
             fontsize=9,
+            bbox=dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1),
         )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax.figure
@@ -188,6 +189,6 @@ def bars(
     ax.grid(axis="x", visible=False)
     if line:
         ax.axhline(line[1], color=COLORS["theory"], linestyle="--", linewidth=1, label=line[0])
-        ax.legend(loc="upper right", fontsize=9)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
     ax.set_ylabel(ylabel)
     return fig
