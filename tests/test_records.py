@@ -127,8 +127,8 @@ def test_judge_says_whether_a_value_is_inside(folder, value, inside):
 
 def test_band_errors(folder):
     write()
-    with pytest.raises(KeyError, match="no measure 'acuracy'; it has: accuracy, loss"):
-        records.band(records.load("demo"), "acuracy")
+    with pytest.raises(KeyError, match="no measure 'beauty'; it has: accuracy, loss"):
+        records.band(records.load("demo"), "beauty")
     write("few", seeds=[0, 1], accuracy=[0.5, 0.6])
     with pytest.raises(ValueError, match="'few' holds 2 seeds; a band needs at least 5"):
         records.band(records.load("few"), "accuracy")
