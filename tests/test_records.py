@@ -152,22 +152,24 @@ def test_outside_a_band_raises_only_if_strict(monkeypatch, strict):
 
 @pytest.fixture
 def tables(monkeypatch):
-    """The tables that pages show, as (header, rows)."""
+    """The tables that pages show, as (header, rows, note)."""
     shown = []
-    monkeypatch.setattr(pages, "table", lambda header, rows: shown.append((tuple(header), rows)))
+    monkeypatch.setattr(
+        pages, "table", lambda header, rows, note="": shown.append((tuple(header), rows, note))
+    )
     return shown
 
 
-def test_verdict_judges_at_quick(folder, tables, capsys):
+def test_verdict_judges_at_quick(folder, tables):
     write()
     pages.verdict("demo", {"accuracy": 0.7, "loss": 9.0}, preset="quick")
-    ((header, rows),) = tables
+    ((header, rows, note),) = tables
     by_name = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     assert by_name["accuracy"]["this run"] == "0.7"
     assert by_name["accuracy"]["band"] == "0.641 to 0.795"
     assert by_name["accuracy"]["verdict"] == "inside"
     assert by_name["loss"]["verdict"] == "**outside**"
-    assert "python -m imgbook record demo" in capsys.readouterr().out
+    assert "python -m imgbook record demo" in note
 
 
 def test_verdict_raises_if_strict_but_shows_the_table_first(monkeypatch, folder, tables):
@@ -179,16 +181,15 @@ def test_verdict_raises_if_strict_but_shows_the_table_first(monkeypatch, folder,
 
 
 @pytest.mark.parametrize("preset", ["smoke", "full"])
-def test_verdict_judges_nothing_at_other_presets(monkeypatch, folder, tables, capsys, preset):
+def test_verdict_judges_nothing_at_other_presets(monkeypatch, folder, tables, preset):
     """No record is needed either."""
     monkeypatch.setenv("IMGBOOK_STRICT", "1")
     pages.verdict("demo", {"accuracy": 0.1234567}, preset=preset, fmt=".4f")
-    ((header, rows),) = tables
+    ((header, rows, note),) = tables
     assert header == ("measure", "this run")
     assert rows == [("accuracy", "0.1235")]
-    out = capsys.readouterr().out
-    assert preset in out
-    assert "not judged" in out
+    assert preset in note
+    assert "not judged" in note
 
 
 def test_table_is_markdown_with_numbers_to_the_right():

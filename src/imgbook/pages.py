@@ -18,11 +18,11 @@ def show_source(*functions: Callable | type) -> None:
     display(Markdown("```python\n" + "\n\n\n".join(blocks) + "\n```"))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Show a table. The first column is left-aligned text, the others are right-aligned; floats print as given."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> None:
+    """Show a table, its first column left-aligned, the others right-aligned, and a note below it."""
     from IPython.display import Markdown, display
 
-    display(Markdown(table_text(header, rows)))
+    display(Markdown(table_text(header, rows) + ("\n\n" + note if note else "")))
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -57,9 +57,7 @@ def verdict(
         table(
             ("measure", "this run"),
             [(name, format(value, fmt)) for name, value in measured.items()],
-        )
-        print(
-            f"Preset {preset}: the bands were recorded at preset quick, so these values are not judged."
+            f"Preset {preset}: the bands are those of preset quick, so these values are not judged.",
         )
         return
     record = records.load(record_name)
@@ -77,10 +75,11 @@ def verdict(
             )
         )
     seeds = len(record["seeds"])
-    table(("measure", "this run", f"{seeds} recorded runs", "band", "verdict"), rows)
-    print(
-        f"Recorded runs: mean ± standard deviation; band: mean ∓ 4 of them ({record['date']}; {record['command']})."
+    note = (
+        f"Recorded runs: mean ± standard deviation, by `{record['command']}` on {record['date']}. "
+        "Band: mean ∓ 4 standard deviations."
     )
+    table(("measure", "this run", f"{seeds} recorded runs", "band", "verdict"), rows, note)
     records.raise_if_strict(
         record_name, {name: (measured[name], *judged[name]) for name in measured}
     )
