@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Time everything from a fresh clone and write the figures to results/build.json and into the README.
 
-    python scripts/measure.py
+    python scripts/measure.py             # a quarter of an hour on two cores
+    python scripts/measure.py --readme    # only write the README's table anew, after a new record
 
 Clones this checkout's last commit into a temporary folder and times there: installation, `make book`, an unchanged
-`make book`, `make test`; then each notebook alone at presets quick and smoke, with its peak memory. About half an
-hour on two cores. Let nothing else run beside it.
+`make book`, `make test`; then each notebook alone at presets quick and smoke, with its peak memory. Let nothing
+else run beside it.
 """
 
 import datetime
@@ -107,10 +108,10 @@ def readme_section(result: dict) -> str:
             record = records.load(record_name)
             mean, spread = records.mean_and_spread(record, measure_name)
             headline = f"{words}: {mean:{fmt}} ± {spread:{fmt}} ({len(record['seeds'])} seeds)"
-        quick = entry["quick"]
-        lines.append(
-            f"| {name} | {quick['seconds']:.0f} s | {quick['peak_MB'] / 1024:.1f} GB | {headline} |"
-        )
+        source = json.loads((ROOT / "book" / f"{name}.ipynb").read_text())["cells"][0]["source"]
+        title = f"[{int(name[:2])} {source[0].removeprefix('# ').strip()}](book/{name}.ipynb)"
+        seconds, gigabytes = entry["quick"]["seconds"], entry["quick"]["peak_MB"] / 1024
+        lines.append(f"| {title} | {seconds:.0f} s | {gigabytes:.1f} GB | {headline} |")
     commands, disk = result["commands"], result["disk_MB"]
     minutes = {name: f"{seconds / 60:.1f} min" for name, seconds in commands.items()}
     lines += [
@@ -124,15 +125,17 @@ def readme_section(result: dict) -> str:
 
 
 def main() -> None:
-    result = measure()
-    result.update(
-        command="python scripts/measure.py",
-        date=datetime.date.today().isoformat(),
-        device=records.describe_device(),
-    )
-    (ROOT / "results" / "build.json").write_text(json.dumps(result, indent=2) + "\n")
+    path = ROOT / "results" / "build.json"
+    if "--readme" not in sys.argv[1:]:
+        result = measure()
+        result.update(
+            command="python scripts/measure.py",
+            date=datetime.date.today().isoformat(),
+            device=records.describe_device(),
+        )
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    section = f"{BEGIN}\n{readme_section(json.loads(path.read_text()))}\n{END}"
     readme = ROOT / "README.md"
-    section = f"{BEGIN}\n{readme_section(result)}\n{END}"
     pattern = re.escape(BEGIN) + ".*" + re.escape(END)
     readme.write_text(re.sub(pattern, lambda _: section, readme.read_text(), flags=re.S))
 

@@ -1,6 +1,7 @@
-"""The key under which executed notebooks are cached: it follows everything their results depend on."""
+"""The key of the execution cache follows all that results depend on; the README follows the records."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def build_book():
-    spec = importlib.util.spec_from_file_location("build_book", ROOT / "scripts" / "build_book.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def build_book():
+    return script("build_book")
 
 
 @pytest.fixture
@@ -98,3 +103,9 @@ def test_key_does_not_depend_on_where_the_checkout_is(build_book, tree, tmp_path
     before = build_book.result_key("quick", tree)
     tree.rename(moved)
     assert build_book.result_key("quick", moved) == before
+
+
+def test_readme_shows_the_measurements_and_the_records():
+    measure = script("measure")
+    section = measure.readme_section(json.loads((ROOT / "results" / "build.json").read_text()))
+    assert section in (ROOT / "README.md").read_text(), "run: python scripts/measure.py --readme"

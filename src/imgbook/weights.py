@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 
 def flatten(state: nnx.State) -> dict[str, np.ndarray]:
@@ -20,7 +20,7 @@ def flatten(state: nnx.State) -> dict[str, np.ndarray]:
 
 def save(path: Path, state: nnx.State, description: dict) -> None:
     """Write a state with a description of where it comes from (anything that JSON can hold)."""
-    save_file(flatten(state), path, metadata={"description": json.dumps(description)})
+    path.write_bytes(to_bytes(flatten(state), {"description": json.dumps(description)}))
 
 
 def load(path: Path, like: nnx.State) -> tuple[nnx.State, dict]:
