@@ -109,6 +109,8 @@ def main() -> int:
         return code
     shutil.rmtree(html, ignore_errors=True)
     shutil.copytree(work / "_build" / "html", html)
+    # Sphinx copies no static files when no page has changed.
+    shutil.copytree(ROOT / "book" / "_static", html / "_static", dirs_exist_ok=True)
     print(
         f"built in {time.perf_counter() - begin:.0f} s at preset {preset}; open {html.relative_to(ROOT)}/index.html"
     )
