@@ -108,3 +108,8 @@ def test_sources_are_the_committed_notebooks():
             assert [c["source"] for c in built["cells"]] == [
                 c["source"] for c in committed["cells"]
             ], f"{name}: the smoke pages are older than the notebook; run make test"
+
+
+def test_style_sheet_is_the_current_one():
+    built, source = HTML / "_static" / "book.css", ROOT / "book" / "_static" / "book.css"
+    assert built.read_text() == source.read_text()
