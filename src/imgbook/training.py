@@ -1,7 +1,7 @@
 """Training: one state, one loop. A chapter brings `step(state, batch) -> (state, metrics)`; `fit` calls it.
 
 A step is a pure, jitted function that donates its state. The loop is a Python loop: on a CPU a convolution inside
-`jax.lax.scan` is many times slower than the same one called step by step.
+`jax.lax.scan` can be far slower than the same one called step by step (jax-ml/jax issue 12868).
 """
 
 import signal

@@ -50,8 +50,6 @@ def load(path: Path, like: nnx.State) -> tuple[nnx.State, dict]:
         for key in path_keys[:-1]:
             node = node.setdefault(key, {})
         node[path_keys[-1]] = jnp.asarray(arrays[".".join(map(str, path_keys))])
-    state = jax.tree.map(
-        lambda leaf: leaf, like
-    )  # a copy, whose leaves are replaced and not those of `like`
+    state = jax.tree.map(lambda leaf: leaf, like)  # a copy: the leaves of `like` stay as they are
     nnx.replace_by_pure_dict(state, pure)
     return state, description
