@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+import make_notebooks
+import repository
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +30,7 @@ def result_key(preset: str, root: Path = ROOT) -> str:
     """Sixteen hexadecimal digits over what results depend on besides the cells."""
     files = [
         *(root / "src").rglob("*"),
-        *(root / "results").glob("*.json"),
+        *(path for path in (root / "results").glob("*.json") if path.name != "build.json"),
         root / "requirements.lock",
     ]
     files = [
@@ -44,6 +46,30 @@ def result_key(preset: str, root: Path = ROOT) -> str:
             + hashlib.sha256(path.read_bytes()).digest()
         )
     return digest.hexdigest()[:16]
+
+
+def page_key(root: Path = ROOT) -> str:
+    """Sixteen hexadecimal digits over what the look of the pages depends on, besides the pages themselves."""
+    files = [*(root / "book" / "_ext").glob("*.py"), *(root / "book" / "_templates").glob("*")]
+    digest = hashlib.sha256()
+    for path in sorted([*files, *(root / "results").glob("*.json")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def with_address(config: dict, address: str | None) -> dict:
+    """The configuration, with buttons to the repository and the published notebooks if there is an address."""
+    if address is None:
+        return config
+    html = config["html"] | {"use_repository_button": True, "use_issues_button": True}
+    where = {"url": address, "path_to_book": "", "branch": repository.NOTEBOOK_BRANCH}
+    launch = config["launch_buttons"]
+    if repository.on_github(address):
+        launch = launch | {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
+    return config | {"html": html, "repository": where, "launch_buttons": launch}
 
 
 def main() -> int:
@@ -64,17 +90,22 @@ def main() -> int:
     html = BUILD / "smoke" / "html" if preset == "smoke" else BUILD / "html"
     cache = BUILD / "cache" / f"{preset}-{key}"
 
-    stamp = work / "key"
-    if not stamp.exists() or stamp.read_text() != cache.name:
+    stamp, keys = work / "key", f"{cache.name} {page_key()}"
+    if not stamp.exists() or stamp.read_text() != keys:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        stamp.write_text(cache.name)
+        stamp.write_text(keys)
     for old in (BUILD / "cache").glob(f"{preset}-*"):
         if old != cache:
             shutil.rmtree(old)
 
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    address = repository.address()
+    config = with_address(yaml.safe_load((ROOT / "_config.yml").read_text()), address)
     config["execute"]["cache"] = str(cache)
+    extensions = config["sphinx"][
+        "local_extensions"
+    ]  # paths count from the configuration, which is not at the root
+    config["sphinx"]["local_extensions"] = {name: str(ROOT / p) for name, p in extensions.items()}
     config_path = work / "_config.yml"
     config_text = yaml.safe_dump(config, sort_keys=False)
     if not config_path.exists() or config_path.read_text() != config_text:
@@ -111,6 +142,9 @@ def main() -> int:
     shutil.copytree(work / "_build" / "html", html)
     # Sphinx copies no static files when no page has changed.
     shutil.copytree(ROOT / "book" / "_static", html / "_static", dirs_exist_ok=True)
+    # Readers download the plain notebooks, which open anywhere, and not the book's sources.
+    plain = make_notebooks.read_book(ROOT, address)
+    make_notebooks.write(html / "notebooks", ROOT, plain, wheel=False)
     print(
         f"built in {time.perf_counter() - begin:.0f} s at preset {preset}; open {html.relative_to(ROOT)}/index.html"
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the GAN and the VAE at preset quick and draw book/_static/images/cover.png (about two minutes on two cores).
+"""Train the GAN and the VAE at preset quick and draw book/_static/images/cover.svg (about two minutes on two cores).
 
 python scripts/make_cover.py
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from imgbook import data, gan, plotting, vae
 
-TARGET = Path(__file__).parents[1] / "book" / "_static" / "images" / "cover.png"
+TARGET = Path(__file__).parents[1] / "book" / "_static" / "images" / "cover.svg"
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         cell=0.5,
     )
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(TARGET)
+    fig.savefig(TARGET, metadata={"Date": None}, bbox_inches="tight")
     plt.close(fig)
     print(f"{TARGET.name}: {TARGET.stat().st_size:,} bytes")
 

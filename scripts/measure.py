@@ -19,16 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from imgbook import records
+from imgbook import pages, records
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- measured: begin (scripts/measure.py) -->", "<!-- measured: end -->"
-HEADLINES = {
-    "02-concepts": ("concepts", "accuracy", "digits, test accuracy", ".1%"),
-    "03-gan": ("gan", "recognised", "samples recognised by the judge", ".0%"),
-    "04-cnn": ("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
-    "05-vae": ("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
-}
 
 
 def timed(command: list[str], cwd: Path, log: Path, **environment: str) -> tuple[float, float]:
@@ -60,7 +54,7 @@ def measure() -> dict:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         result = {"commands": {}, "notebooks": {}}
         for name, command in (
-            ("installation", ["make", ".venv/.ready"]),
+            ("installation", ["make", "setup"]),
             ("make book", ["make", "book"]),
             ("make book, unchanged", ["make", "book"]),
             ("make test", ["make", "test"]),
@@ -102,16 +96,16 @@ def readme_section(result: dict) -> str:
         "|:--|--:|--:|:--|",
     ]
     for name, entry in result["notebooks"].items():
-        headline = ""
-        if name in HEADLINES:
-            record_name, measure_name, words, fmt = HEADLINES[name]
-            record = records.load(record_name)
-            mean, spread = records.mean_and_spread(record, measure_name)
-            headline = f"{words}: {mean:{fmt}} ± {spread:{fmt}} ({len(record['seeds'])} seeds)"
+        headline, text = pages.HEADLINES[name], ""
+        if headline.record:
+            record = records.load(headline.record)
+            mean, spread = records.mean_and_spread(record, headline.measure)
+            values = f"{mean:{headline.format}} ± {spread:{headline.format}}"
+            text = f"{headline.words}: {values} ({len(record['seeds'])} seeds)"
         source = json.loads((ROOT / "book" / f"{name}.ipynb").read_text())["cells"][0]["source"]
         title = f"[{int(name[:2])} {source[0].removeprefix('# ').strip()}](book/{name}.ipynb)"
         seconds, gigabytes = entry["quick"]["seconds"], entry["quick"]["peak_MB"] / 1024
-        lines.append(f"| {title} | {seconds:.0f} s | {gigabytes:.1f} GB | {headline} |")
+        lines.append(f"| {title} | {seconds:.0f} s | {gigabytes:.1f} GB | {text} |")
     commands, disk = result["commands"], result["disk_MB"]
     minutes = {name: f"{seconds / 60:.1f} min" for name, seconds in commands.items()}
     lines += [

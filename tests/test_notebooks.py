@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import book_site
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +57,35 @@ def test_every_figure_has_alt_text_caption_and_name(path):
             assert meta["figure"]["name"].startswith("fig-"), (
                 f"{where}: metadata mystnb.figure.name must start with fig-"
             )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_chapter_begins_with_its_question_and_strip(path):
+    first = cells(path, "markdown")[0]
+    where = f"{path.name}, cell {first['id']} (the first)"
+    assert re.match(r"# .+\n\n\*\*[^*]+\?\*\*", first["source"]), (
+        f"{where}: a chapter begins with its title and its question in bold"
+    )
+    strip = re.search(r"```\{strip\}\n(.*?)\n```", first["source"], re.S)
+    assert strip, f"{where}: has no strip (```{{strip}} with Data, You will measure, You need)"
+    try:
+        book_site.strip_items(strip.group(1))
+    except ValueError as error:
+        raise AssertionError(f"{where}: {error}") from error
+    assert book_site.measured_seconds(path.stem), (
+        f"{path.name}: results/build.json has no time for it; run: python scripts/measure.py"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_chapter_ends_with_its_provenance(path):
+    first, last = cells(path, "code")[0], cells(path, "code")[-1]
+    assert "clock = pages.start()" in first["source"], (
+        f"{path.name}, cell {first['id']}: the first code cell starts the clock: clock = pages.start()"
+    )
+    assert last["source"].startswith(f'pages.provenance("{path.stem}", clock, '), (
+        f"{path.name}, cell {last['id']}: the last code cell is pages.provenance of this chapter"
+    )
 
 
 def test_figure_names_and_equation_labels_are_unique():

@@ -6,9 +6,13 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import book_site
 import pytest
+import repository
 import yaml
 from bs4 import BeautifulSoup
+
+from imgbook import pages
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "smoke" / "html"
@@ -27,14 +31,24 @@ def page(name: str) -> BeautifulSoup:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_image_has_alt_text(name):
-    for image in page(name).find_all("img"):
-        alt = (image.get("alt") or "").strip()
-        assert alt, f"{name}: <img src={image['src']}> has no alt text"
-        if "/_images/" in image["src"]:
-            assert len(alt) > 40, (
-                f"{name}: alt text {alt!r} of {image['src']} does not say what is seen"
-            )
+def test_every_figure_says_what_is_seen(name):
+    article = page(name).find("article")
+    alternatives = {str(i["src"]): i.get("alt", "") for i in article.find_all("img")}
+    for number, svg in enumerate(article.find_all("svg", "figure")):
+        alternatives[f"figure {number}"] = svg["aria-label"]
+    for what, alt in alternatives.items():
+        assert len(alt.strip()) > 40, f"{name}: the alt text {alt!r} of {what} says too little"
+
+
+def test_every_figure_of_a_notebook_is_on_its_page():
+    for name in CHAPTERS:
+        path = ROOT / f"{name}.ipynb"
+        if path.exists():
+            notebook = json.loads(path.read_text())["cells"]
+            named = [c["metadata"]["mystnb"]["image"]["alt"] for c in notebook
+                     if "figure" in c["metadata"].get("mystnb", {})]  # fmt: skip
+            shown = [svg["aria-label"] for svg in page(name).select("article figure svg.figure")]
+            assert shown == named, f"{name}: figures on the page and in the notebook differ"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -92,6 +106,36 @@ def test_tables_of_cells_are_tables():
     chapter = page("book/04-cnn")
     assert len(chapter.select("article .cell_output table")) >= 3
     assert "|:--|" not in chapter.find("article").text
+
+
+def test_strip_shows_the_measured_time():
+    strip = page("book/03-gan").select_one("article .strip").text
+    seconds = book_site.measured_seconds("03-gan")
+    assert f"{seconds:.0f} seconds on two cores" in strip
+    assert "You will measure" in strip
+
+
+def test_status_page_lists_every_chapter():
+    rows = page("book/status").select("article table tbody tr")
+    assert [row.find("a")["href"] for row in rows] == [f"{n}.html" for n in pages.HEADLINES]
+    assert all("not judged" in row.text for row in rows)  # these are smoke pages
+
+
+def test_chapters_offer_the_plain_notebook():
+    for name in pages.HEADLINES:
+        links = [a["href"] for a in page(f"book/{name}").select("a.btn-download-source-button")]
+        assert links == [f"../notebooks/book/{name}.ipynb"]
+        notebook = json.loads((HTML / "notebooks" / "book" / f"{name}.ipynb").read_text())
+        assert notebook["cells"][0]["id"] == "colab-setup"
+
+
+def test_no_button_without_an_address():
+    """A repository without an address has pages without links to it, to Colab or to Binder."""
+    if repository.address() is None:
+        for name in PAGES:
+            for word in ("github.com/", "colab.research", "mybinder.org"):
+                header = page(name).select_one(".bd-header-article")
+                assert word not in str(header), f"{name}: a button leads to {word}"
 
 
 def test_pages_are_smoke_pages():

@@ -1,10 +1,15 @@
 """Figures: pixels are shown as they are, and what was asked for is drawn."""
 
+import base64
+import io
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import random_images
 from matplotlib.figure import Figure
+from PIL import Image
 
 from imgbook import plotting
 
@@ -26,21 +31,23 @@ def test_tile_places_every_pixel_unchanged(n, ncols, gap, channels):
     images = random_images(n, (4, 6, channels))
     canvas = plotting.tile(images, ncols, gap)
     nrows = int(np.ceil(n / ncols))
-    assert canvas.shape == (nrows * (4 + gap) + gap, ncols * (6 + gap) + gap, channels)
+    assert canvas.shape == (nrows * (4 + gap) + gap, ncols * (6 + gap) + gap, 4)
     assert canvas.dtype == np.float32
-    left = canvas.copy()
+    opacity = canvas[..., 3].copy()
     for i in range(n):
         row, col = gap + i // ncols * (4 + gap), gap + i % ncols * (6 + gap)
-        np.testing.assert_allclose(canvas[row : row + 4, col : col + 6], images[i] / 255, rtol=1e-6)
-        left[row : row + 4, col : col + 6] = 1
-    assert np.all(left == 1)  # all else is white
+        pixels = canvas[row : row + 4, col : col + 6, :3]
+        np.testing.assert_allclose(pixels, np.broadcast_to(images[i] / 255, (4, 6, 3)), rtol=1e-6)
+        assert np.all(opacity[row : row + 4, col : col + 6] == 1)
+        opacity[row : row + 4, col : col + 6] = 0
+    assert np.all(opacity == 0)  # gaps show the page
 
 
 def test_tile_rescales_no_image():
     images = np.stack([np.full((3, 3, 1), v, np.float32) for v in (0.25, 0.5)])
     canvas = plotting.tile(images, 2, gap=0)
-    np.testing.assert_array_equal(canvas[:, :3], 0.25)
-    np.testing.assert_array_equal(canvas[:, 3:], 0.5)
+    np.testing.assert_array_equal(canvas[:, :3, :3], 0.25)
+    np.testing.assert_array_equal(canvas[:, 3:, :3], 0.5)
 
 
 def test_as_unit_divides_bytes_and_keeps_floats():
@@ -75,9 +82,9 @@ def test_as_unit_names_what_is_wrong(images, said):
 
 
 def shown(ax) -> np.ndarray:
-    """The one picture in `ax`, after a check that its grey levels are fixed."""
+    """The one picture in `ax`: colours and opacity, which no colour map rescales."""
     (image,) = ax.images
-    assert image.get_clim() == (0, 1)
+    assert image.get_array().shape[-1] == 4
     return image.get_array()
 
 
@@ -89,7 +96,7 @@ def test_image_grid_shows_the_tiles(channels):
     (ax,) = fig.axes
     assert ax.get_title(loc="left") == "five"
     assert not ax.axison
-    np.testing.assert_array_equal(shown(ax).squeeze(), plotting.tile(images, 3).squeeze())
+    np.testing.assert_array_equal(shown(ax), plotting.tile(images, 3))
     fig.canvas.draw()
 
 
@@ -98,7 +105,7 @@ def test_compare_rows_shows_one_labelled_block_each():
     fig = plotting.compare_rows(rows, ncols=4)
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["real", "generated"]
     for ax, images in zip(fig.axes, rows.values(), strict=True):
-        np.testing.assert_array_equal(shown(ax), plotting.tile(images, 4)[..., 0])
+        np.testing.assert_array_equal(shown(ax), plotting.tile(images, 4))
     fig.canvas.draw()
     heights = [ax.get_position().height for ax in fig.axes]
     assert heights[1] > 1.4 * heights[0]  # two rows of images against one
@@ -116,7 +123,7 @@ def test_curves_draws_and_labels_each_series():
     np.testing.assert_array_equal(line.get_ydata(), [0.69, 0.69])
     assert line.get_linestyle() == "--"
     assert len({loss.get_color(), bound.get_color(), line.get_color()}) == 3
-    assert ax.texts[0].get_color() == loss.get_color()
+    assert ax.texts[0].get_color() == plotting.label_color(loss.get_color())
     fig.canvas.draw()
 
 
@@ -142,6 +149,39 @@ def test_curves_draws_into_given_axes_with_given_colours():
     assert axes[1].get_xlabel() == "epoch"
 
 
+def contrast(color: str) -> float:
+    """Of a text colour on white, by WCAG 2.2's definition of relative luminance."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 1.05 / (sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) + 0.05)
+
+
+@pytest.mark.parametrize("color", [*plotting.COLORS.values(), "#56B4E9", "#ffffff", "#123456"])
+def test_labels_are_readable_on_white_and_keep_a_dark_colour(color):
+    label = plotting.label_color(color)
+    assert contrast(label) >= 4.5
+    if contrast(color) >= 4.6:
+        assert label == color.lower()
+    else:
+        assert contrast(label) < 5  # no darker than needed
+
+
+def test_vector_files_keep_pixels_and_repeat_exactly():
+    """A figure with an image of 4 x 4 pixels holds these pixels, and the same figure gives the same file."""
+    plotting.use_style()
+    files = []
+    for _ in range(2):
+        fig = plotting.image_grid(random_images(1, (4, 4, 1)), ncols=1)
+        stream = io.BytesIO()
+        fig.savefig(stream, format="svg", metadata={"Date": None})
+        files.append(stream.getvalue().decode())
+        plt.close(fig)
+    assert files[0] == files[1]
+    encoded = re.search(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", files[0]).group(1)
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (8, 8)  # with gaps of 2
+    assert "pixelated" in files[0]
+
+
 def test_bars_have_names_heights_and_a_reference():
     fig = plotting.bars({"CNN": 0.7, "linear": 0.25}, ylabel="accuracy", line=("chance", 0.1))
     (ax,) = fig.axes
@@ -158,7 +198,7 @@ def test_style_applies_outside_a_notebook_and_colours_differ():
     plt.rcdefaults()
     plotting.use_style()
     assert plt.rcParams["axes.spines.top"] is False
-    assert plt.rcParams["image.interpolation"] == "nearest"
+    assert plt.rcParams["image.interpolation"] == "none"
     named = {
         colour for name, colour in plotting.COLORS.items() if name != "encoder"
     }  # encoder: the discriminator's

@@ -1,10 +1,13 @@
 """Result records and their bands, presets, what the pages say of them, and the command line."""
 
+import datetime
 import json
 import os
 import subprocess
 import sys
+import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -312,3 +315,48 @@ def test_record_writes_one_value_a_seed(monkeypatch, folder):
         "the command",
     )
     assert len(record["data_hash"]) == 64
+
+
+# --- how a page was made --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """What is displayed, as (data, metadata)."""
+    shown = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw, metadata: shown.append((data, metadata))
+    )
+    return shown
+
+
+def test_provenance_says_when_how_long_and_with_what(displayed):
+    clock = pages.start()
+    time.sleep(0.3)
+    pages.provenance("05-vae", clock, 105.25)
+    ((data, metadata),) = displayed
+    run = metadata[pages.RUN_KEY]
+    assert run["chapter"] == "05-vae"
+    assert run["value"] == 105.25
+    assert run["preset"] == "smoke"
+    assert 0.2 < run["seconds"] < 30
+    assert abs(datetime.datetime.now(datetime.UTC) - datetime.datetime.strptime(
+        run["date"], "%Y-%m-%d %H:%M UTC").replace(tzinfo=datetime.UTC)) < datetime.timedelta(minutes=2)  # fmt: skip
+    assert run["versions"]["jax"] == jax.__version__
+    text = data["text/markdown"]
+    for part in (run["date"], "preset smoke", f"jax {jax.__version__}", run["device"]):
+        assert part in text
+    json.dumps(metadata)  # a notebook can hold it
+
+
+def test_provenance_names_the_chapters_there_are(displayed):
+    with pytest.raises(ValueError, match=r"'07-x'; there are: 01-background, .*06-outlook"):
+        pages.provenance("07-x", pages.start(), 1.0)
+    assert not displayed
+
+
+def test_every_headline_is_in_its_record():
+    for headline in pages.HEADLINES.values():
+        if headline.record:
+            mean, spread = records.mean_and_spread(records.load(headline.record), headline.measure)
+            assert format(mean, headline.format) != format(spread, headline.format)

@@ -1,10 +1,80 @@
-"""What the chapters print: source code, tables, and measurements beside their recorded bands."""
+"""What the chapters print: source code, tables, measurements beside their recorded bands, and how the page was made."""
 
+import datetime
 import inspect
 import textwrap
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from imgbook import presets, records
+import imgbook
+from imgbook import plotting, presets, records
+
+RUN_KEY = (
+    "imgbook"  # in the metadata of the output where `provenance` stores what the status page reads
+)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one number of a chapter: its record (None: nothing random in it), name in the record, words and format."""
+
+    record: str | None
+    measure: str
+    words: str
+    format: str
+
+
+HEADLINES = {
+    "01-background": Headline(
+        None, "explained", "variance of unseen digits that 50 components explain", ".1%"
+    ),
+    "02-concepts": Headline("concepts", "accuracy", "digits, test accuracy", ".1%"),
+    "03-gan": Headline("gan", "recognised", "samples recognised by the judge", ".1%"),
+    "04-cnn": Headline("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
+    "05-vae": Headline("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
+    "06-outlook": Headline("flow", "near", "samples within reach of a mode", ".1%"),
+}
+
+
+def start() -> float:
+    """Set the style of figures and return the time, in seconds of a clock that `provenance` reads again."""
+    plotting.use_style()
+    return time.perf_counter()
+
+
+def provenance(chapter: str, clock: float, value: float, *, preset: str | None = None) -> None:
+    """Show when, where, how long and with what the page ran; `value` is the chapter's headline number.
+
+    The same facts go into the notebook as data, which the status page collects.
+
+    Raises:
+        ValueError: there is no headline for that chapter.
+    """
+    from IPython.display import display
+
+    if chapter not in HEADLINES:
+        raise ValueError(f"no headline for chapter {chapter!r}; there are: {', '.join(HEADLINES)}")
+    run = {
+        "chapter": chapter,
+        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "seconds": round(time.perf_counter() - clock, 1),
+        "preset": presets.current(preset),
+        "device": records.describe_device(),
+        "imgbook": imgbook.__version__,
+        "versions": records.versions(),
+        "value": float(value),
+    }
+    display({"text/markdown": provenance_text(run)}, raw=True, metadata={RUN_KEY: run})
+
+
+def provenance_text(run: Mapping) -> str:
+    """One paragraph of Markdown from what `provenance` stores."""
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return (
+        f"This page ran on {run['date']} in {run['seconds']:.0f} s at preset {run['preset']}, on {run['device']}, "
+        f"with imgbook {run['imgbook']}, {versions}."
+    )
 
 
 def show_source(*functions: Callable | type) -> None:

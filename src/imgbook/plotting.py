@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+INK, PAPER = "#1f2328", "#ffffff"  # the pages show both in the colours of the reader's theme
 # Okabe and Ito's colours, which people with any of the common colour-vision deficiencies can tell apart.
 COLORS = {
     "data": "#0072B2",
@@ -15,20 +17,25 @@ COLORS = {
     "encoder": "#009E73",
     "decoder": "#CC79A7",
     "measured": "#E69F00",
-    "theory": "#595959",
+    "theory": "#757575",
 }
 
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
-    "figure.facecolor": "white",
+    "svg.hashsalt": "imgbook",  # the same figure gives the same file
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
     "figure.constrained_layout.use": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.prop_cycle": plt.cycler(
-        color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959"]
+        color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#757575"]
     ),
     "grid.alpha": 0.25,
     "font.size": 11,
@@ -37,12 +44,12 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "image.cmap": "gray",
-    "image.interpolation": "nearest",
+    "image.interpolation": "none",  # keeps an image's own pixels, sharp at any size
 }
 
 
 def use_style() -> None:
-    """Set the book's Matplotlib style; inside a notebook also ask for pictures at twice the resolution."""
+    """Set the book's Matplotlib style; inside a notebook also ask for vector figures."""
     plt.rcParams.update(STYLE)
     try:
         from IPython import get_ipython
@@ -50,25 +57,37 @@ def use_style() -> None:
     except ImportError:
         return
     if get_ipython() is not None:
-        set_matplotlib_formats("retina")
+        set_matplotlib_formats("svg", metadata={"Date": None}, dpi=200)
+
+
+def label_color(color: str) -> str:
+    """A line's colour `#rrggbb` darkened, if it must be, until text in it is readable on white (contrast 4.5, WCAG)."""
+    rgb = np.asarray(to_rgb(color))
+    for scale in np.linspace(1, 0, 51):
+        linear = np.where(
+            scale * rgb <= 0.04045, scale * rgb / 12.92, ((scale * rgb + 0.055) / 1.055) ** 2.4
+        )
+        if 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.55:  # a little more, for rounding
+            break
+    return to_hex(scale * rgb)
 
 
 def tile(images: np.ndarray, ncols: int, gap: int = 2) -> np.ndarray:
-    """One picture from many: images `[N, H, W, C]` (uint8 or [0, 1]) in rows of `ncols`, white gaps of `gap` pixels.
+    """One picture from many: images `[N, H, W, C]` (uint8 or [0, 1]) in rows of `ncols`, gaps of `gap` pixels.
 
-    Returns float32 `[rows * (H + gap) + gap, ncols * (W + gap) + gap, C]` in [0, 1]. Grey levels are taken as they are:
-    no image is rescaled, so brightness can be compared across a grid.
+    Returns float32 `[rows * (H + gap) + gap, ncols * (W + gap) + gap, 4]` in [0, 1]: red, green, blue and opacity,
+    which is 0 in the gaps. Grey levels are taken as they are: no image is rescaled, so brightness can be compared
+    across a grid.
     """
     images = as_unit(images)
-    n, height, width, channels = images.shape
+    n, height, width, _ = images.shape
     nrows = -(-n // ncols)
-    canvas = np.ones(
-        (nrows * (height + gap) + gap, ncols * (width + gap) + gap, channels), np.float32
-    )
+    canvas = np.zeros((nrows * (height + gap) + gap, ncols * (width + gap) + gap, 4), np.float32)
     for i, image in enumerate(images):
         row, col = divmod(i, ncols)
         top, left = gap + row * (height + gap), gap + col * (width + gap)
-        canvas[top : top + height, left : left + width] = image
+        canvas[top : top + height, left : left + width, :3] = image  # grey is copied to all three
+        canvas[top : top + height, left : left + width, 3] = 1
     return canvas
 
 
@@ -95,8 +114,7 @@ def as_unit(images: np.ndarray) -> np.ndarray:
 
 def show_tile(ax: Axes, images: np.ndarray, ncols: int, title: str | None = None) -> None:
     """Draw `tile(images, ncols)` into `ax`, without axes."""
-    canvas = tile(images, ncols)
-    ax.imshow(canvas[..., 0] if canvas.shape[-1] == 1 else canvas, vmin=0, vmax=1)
+    ax.imshow(tile(images, ncols))
     ax.set_axis_off()
     if title:
         ax.set_title(title, loc="left")
@@ -156,7 +174,7 @@ def curves(
             (len(values) - 1, mean[-1]),
             xytext=(6, 0),
             textcoords="offset points",
-            color=color,
+            color=label_color(color),
             va="center",
             annotation_clip=False,
         )
@@ -169,7 +187,7 @@ def curves(
             textcoords="offset points",
             color=COLORS["theory"],
             fontsize=9,
-            bbox=dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1),
+            bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.8, pad=1),
         )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax.figure

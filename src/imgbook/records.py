@@ -79,6 +79,14 @@ def describe_device() -> str:
     return f"CPU {model}, {os.cpu_count()} cores"
 
 
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results depend on."""
+    return {
+        "python": platform.python_version(),
+        **{p: importlib.metadata.version(p) for p in PACKAGES},
+    }
+
+
 def write(
     name: str,
     *,
@@ -107,10 +115,7 @@ def write(
         "source_hash": source_hash(),
         "data_hash": data_hash,
         "seeds": seeds,
-        "versions": {
-            "python": platform.python_version(),
-            **{p: importlib.metadata.version(p) for p in PACKAGES},
-        },
+        "versions": versions(),
         "device": describe_device(),
         "date": datetime.date.today().isoformat(),
         "seconds": [round(s, 2) for s in seconds],

@@ -1,0 +1,249 @@
+"""What the book adds to its theme: chapter strips, a status page, figures in the colours of the page, lighter pages.
+
+Sphinx loads this module (see _config.yml); the package does not need it.
+"""
+
+import json
+import re
+from html import escape
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxDirective
+
+from imgbook import pages, plotting, records
+
+STATUS_PAGE = "book/status"
+STATUS_HEADER = """| Chapter | Measure | Value | Band | Verdict | Ran (UTC) | Time |
+|:--|:--|--:|:--|:--|:--|--:|"""
+STRIP_ITEMS = ("Data", "You will measure", "You need")
+# Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
+# What axe finds in the markup of docutils and MyST-NB: names that differ from the visible text, roles out of place.
+REPAIRS = (
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),
+    ('role="doc-biblioentry"', 'role="listitem"'),
+)
+UNUSED = (
+    "sphinx-thebe",
+    "THEBE_JS_URL",
+    "design-tabs.js",
+    "sphinx-design",
+    "DOCUMENTATION_OPTIONS.",
+)
+
+
+def strip_items(text: str) -> dict[str, str]:
+    """The items of a strip: `Key: text`, continued on the lines below.
+
+    Raises:
+        ValueError: an item is missing or unknown, or a line stands before the first item.
+    """
+    items: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(":")
+        if colon and key in STRIP_ITEMS:
+            items[key] = rest.strip()
+        elif items:
+            items[list(items)[-1]] += " " + line.strip()
+        else:
+            raise ValueError(
+                f"a strip begins with one of {', '.join(STRIP_ITEMS)}, not with {line!r}"
+            )
+    if missing := [key for key in STRIP_ITEMS if not items.get(key)]:
+        raise ValueError(f"the strip lacks {', '.join(missing)}")
+    return items
+
+
+def measured_seconds(chapter: str) -> float | None:
+    """Seconds that the chapter's notebook took alone at preset quick, from results/build.json; None: not measured."""
+    build = json.loads((records.folder() / "build.json").read_text(encoding="utf-8"))
+    return build["notebooks"].get(chapter, {}).get("quick", {}).get("seconds")
+
+
+class Strip(SphinxDirective):
+    """`{strip}`: what a chapter takes and gives, on its first screen; the time is the measured one."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        try:
+            items = strip_items("\n".join(self.content))
+        except ValueError as error:
+            raise self.error(f"{self.env.docname}: {error}") from error
+        seconds = measured_seconds(Path(self.env.docname).name)
+        if seconds is not None:
+            items = {"Time": f"{seconds:.0f} seconds on two cores (measured)", **items}
+        rows = nodes.container(classes=["strip"])
+        for key, text in items.items():
+            paragraph = nodes.paragraph()
+            inline, messages = self.state.inline_text(text, self.lineno)
+            paragraph += [nodes.strong(text=key), nodes.Text(" "), *inline, *messages]
+            rows += paragraph
+        return [rows]
+
+
+def executed_runs(folder: Path) -> list[dict]:
+    """What `pages.provenance` stored in the executed notebooks of a folder, in the order of the chapters."""
+    notebooks = (json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.ipynb")))
+    outputs = (o for nb in notebooks for cell in nb["cells"] for o in cell.get("outputs", []))
+    return [o["metadata"][pages.RUN_KEY] for o in outputs if pages.RUN_KEY in o.get("metadata", {})]
+
+
+def status_row(run: dict) -> tuple[str, ...]:
+    """One row of the status page, see `STATUS_HEADER`."""
+    headline = pages.HEADLINES[run["chapter"]]
+    band, verdict = "exact, no band", ""
+    if headline.record:
+        record = records.load(headline.record)
+        low, high, inside = records.judge(record, headline.measure, run["value"])
+        band = f"{low:{headline.format}} to {high:{headline.format}}"
+        verdict = "inside" if inside else "**outside**"
+    if run["preset"] != "quick":
+        verdict = "not judged"
+    return (
+        f"[]({run['chapter']}.ipynb)",
+        headline.words,
+        f"{run['value']:{headline.format}}",
+        band,
+        verdict,
+        run["date"].removesuffix(" UTC"),
+        f"{run['seconds']:.0f} s",
+    )
+
+
+class Status(SphinxDirective):
+    """`{status}`: a table of all chapters' last runs. Sphinx reads this page after all others, see `status_last`."""
+
+    def run(self) -> list[nodes.Node]:
+        runs = executed_runs(Path(self.env.app.outdir).parent / "jupyter_execute" / "book")
+        missing = set(pages.HEADLINES) - {run["chapter"] for run in runs}
+        if missing:
+            raise self.error(
+                f"no provenance from {', '.join(sorted(missing))}: a chapter ends with pages.provenance"
+            )
+        rows = ["| " + " | ".join(status_row(run)) + " |" for run in runs]
+        text = "\n".join([STATUS_HEADER, *rows])
+        made_with = {
+            f"preset {run['preset']}, {run['device']}, imgbook {run['imgbook']}, "
+            + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+            for run in runs
+        }
+        text += "\n\n" + "\n\n".join(f"Ran with: {line}." for line in sorted(made_with))
+        box = nodes.container(classes=["status"])
+        self.state.nested_parse(text.splitlines(), self.content_offset, box)
+        return [box]
+
+
+def status_last(app: Sphinx, env, docnames: list[str]) -> None:
+    """Read the status page whenever another page is read, and after it."""
+    if docnames and STATUS_PAGE in env.found_docs:
+        docnames[:] = [name for name in docnames if name != STATUS_PAGE] + [STATUS_PAGE]
+
+
+def themed_colors() -> list[str]:
+    """The colours of figures that the style sheet may change in the dark theme, `#rrggbb` in lower case."""
+    palette = plotting.STYLE["axes.prop_cycle"].by_key()["color"]
+    return [color.lower() for c in palette for color in dict.fromkeys((c, plotting.label_color(c)))]
+
+
+def inline_svg(text: str, prefix: str, alt: str) -> str:
+    """An SVG file of Matplotlib as an element of the page, named by `alt`, its colours taken from the style sheet.
+
+    An element of the page can follow the reader's theme; a picture from a file cannot. Ids get a prefix, because
+    several figures of a page use the same.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.S)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    text = text.replace(plotting.INK, "var(--fig-ink)").replace(plotting.PAPER, "var(--fig-paper)")
+    for color in themed_colors():
+        text = text.replace(color, f"var(--fig-{color[1:]}, {color})")
+    width = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', text).group(1)) * 4 / 3
+    view_box = re.search(r'viewBox="([^"]+)"', text).group(1)
+    opening = (
+        f'<svg class="figure" role="img" aria-label="{escape(alt)}" viewBox="{view_box}" style="width: {width:.0f}px" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return re.sub(r">\s+<", "><", re.sub(r"^<svg.*?>", opening, text, count=1, flags=re.S))
+
+
+class InlineFigures(SphinxPostTransform):
+    """Put SVG figures into the page itself."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **kwargs: object) -> None:
+        for number, image in enumerate(list(self.document.findall(nodes.image))):
+            path = Path(self.env.srcdir, image["uri"])
+            if path.suffix == ".svg":
+                text = path.read_text(encoding="utf-8")
+                svg = inline_svg(text, f"fig{number}", image.get("alt", ""))
+                image.replace_self(nodes.raw("", svg, format="html"))
+
+
+class NoThebe(SphinxPostTransform):
+    """Remove the configuration of a kernel service that the book does not use."""
+
+    default_priority = 901
+    formats = ("html",)
+
+    def run(self, **kwargs: object) -> None:
+        for node in list(self.document.findall(nodes.raw)):
+            if "x-thebe-config" in node.astext() or node.astext().startswith("<script>kernelName"):
+                node.parent.remove(node)
+
+
+def description(doctree: nodes.document | None) -> str:
+    """The first paragraph of a page in at most 160 characters, for search engines."""
+    paragraph = next(iter(doctree.findall(nodes.paragraph)), None) if doctree else None
+    text = (
+        " ".join(paragraph.astext().split())
+        if paragraph
+        else "Image Generation with Neural Networks"
+    )
+    return text if len(text) <= 160 else text[:157].rsplit(" ", 1)[0] + " ..."
+
+
+def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Drop scripts and styles that the book does not use, let no script hold up the page, repair markup."""
+    for old, new in REPAIRS:
+        context["body"] = context.get("body", "").replace(old, new)
+    context["page_description"] = description(doctree)
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button.get("label") == "download-source-button" and button["text"] == ".ipynb":
+                button["url"] = context["pathto"](f"notebooks/{pagename}.ipynb", 1)
+
+    def text(asset: object) -> str:
+        return str(getattr(asset, "filename", asset) or "") + str(
+            getattr(asset, "attributes", {}).get("body", "")
+        )
+
+    for name in ("script_files", "css_files"):
+        unique = {text(asset): asset for asset in context[name]}  # some extensions add theirs twice
+        context[name] = [a for key, a in unique.items() if not any(word in key for word in UNUSED)]
+    for script in context["script_files"]:
+        if getattr(script, "filename", None) and "async" not in script.attributes:
+            script.attributes["defer"] = "defer"
+    if doctree is not None and not any(
+        True for _ in doctree.findall(lambda n: isinstance(n, (nodes.math, nodes.math_block)))
+    ):
+        context["script_files"] = [
+            s
+            for s in context["script_files"]
+            if "MathJax" not in text(s) and "mathjax" not in text(s)
+        ]
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("strip", Strip)
+    app.add_directive("status", Status)
+    app.add_post_transform(InlineFigures)
+    app.add_post_transform(NoThebe)
+    app.connect("env-before-read-docs", status_last)
+    app.connect("html-page-context", light_page, priority=900)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

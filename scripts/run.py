@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Everything that make does, without make: set up .venv first, then run the target.
+
+    python scripts/run.py book         # Linux, macOS, Windows; any Python >= 3.11
+    python scripts/run.py test
+
+IMGBOOK_PRESET chooses the preset of `book`, IMGBOOK_STRICT=1 makes warnings and values outside their bands errors.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+READY = VENV / ".ready"
+SITE = ROOT / "tests" / "site"
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    """Run a command in the checkout.
+
+    Raises:
+        SystemExit: with the command's exit code, if that is not zero.
+    """
+    code = subprocess.call(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONUTF8": "1",
+            **environment,
+        },  # every file here is UTF-8, on Windows too
+    )
+    if code:
+        sys.exit(code)
+
+
+def python(*arguments: str | Path, **environment: str) -> None:
+    """Run .venv's Python."""
+    run(PYTHON, *arguments, **environment)
+
+
+def setup() -> None:
+    """make .venv with everything in requirements.lock, and the package itself"""
+    inputs = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
+    if READY.exists() and all(READY.stat().st_mtime >= path.stat().st_mtime for path in inputs):
+        return
+    if not PYTHON.exists():
+        run(sys.executable, "-m", "venv", VENV)
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    python(*install, "--require-hashes", "-r", "requirements.lock")
+    python(*install, "--no-deps", "--no-build-isolation", "-e", ".")
+    READY.touch()
+
+
+def book() -> None:
+    """execute every notebook and render the book to _build/html"""
+    strict = ["--strict"] if os.environ.get("IMGBOOK_STRICT") == "1" else []
+    python("scripts/build_book.py", *strict)
+
+
+def lint() -> None:
+    """formatting, suspicious code, misspelt words"""
+    python("-m", "ruff", "check", ".")
+    python("-m", "ruff", "format", "--check", "src", "tests", "scripts", "book/_ext")
+    run(BIN / "codespell", "README.md", "book", "src", "tests", "scripts")
+
+
+def test() -> None:
+    """lint, smoke pages with warnings as errors, unit tests, every notebook at preset smoke"""
+    lint()
+    smoke_pages()
+    nbval = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "120")
+    workers = ("-n", "2", "--dist", "loadfile")
+    python("-m", "pytest", "tests", "book", *nbval, *workers, IMGBOOK_PRESET="smoke")
+
+
+def smoke_pages() -> None:
+    python("scripts/build_book.py", "--preset", "smoke", "--strict")
+
+
+def test_site() -> None:
+    """the pages in a browser: offline, accessible, light and dark, fast; needs Chromium and npm"""
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit(
+            "npm was not found; install Node 18.16 or newer (Debian: apt-get install nodejs npm)"
+        )
+    if "IMGBOOK_SITE" not in os.environ:
+        smoke_pages()
+    run(npm, "ci", "--prefix", SITE, "--no-audit", "--no-fund", "--loglevel=error")
+    python("-m", "pytest", SITE)
+
+
+def notebooks() -> None:
+    """write plain notebooks for Colab, Binder and JupyterLab to _build/notebooks"""
+    python("scripts/make_notebooks.py")
+
+
+def test_versions() -> None:
+    """notebooks and unit tests under Colab's, the lowest and the newest versions"""
+    python("scripts/test_versions.py")
+
+
+def serve() -> None:
+    """serve _build/html at http://localhost:8000"""
+    python("-m", "http.server", "8000", "--directory", "_build/html")
+
+
+def clean() -> None:
+    """remove what was built (not .venv)"""
+    for name in ("_build", "dist", ".pytest_cache", ".ruff_cache", "tests/site/node_modules"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+
+
+TASKS: dict[str, Callable[[], None]] = {
+    "setup": setup,
+    "book": book,
+    "test": test,
+    "test-site": test_site,
+    "test-versions": test_versions,
+    "notebooks": notebooks,
+    "lint": lint,
+    "serve": serve,
+    "clean": clean,
+}
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036 - the user's Python, not the package's
+        sys.exit(
+            f"Python 3.11 or newer is needed; this is {sys.version.split()[0]} ({sys.executable})"
+        )
+    lines = "\n".join(f"  {name:14} {task.__doc__}" for name, task in TASKS.items())
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__.splitlines()[0]}\n\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", choices=TASKS, metavar="TARGET")
+    task = parser.parse_args().task
+    if task not in ("setup", "clean"):
+        setup()
+    TASKS[task]()
+
+
+if __name__ == "__main__":
+    main()

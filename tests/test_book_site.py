@@ -1,0 +1,112 @@
+"""The extension of the site: strips, status rows, figures in the colours of the page."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import book_site
+import matplotlib.pyplot as plt
+import pytest
+from bs4 import BeautifulSoup
+
+from imgbook import pages, plotting, records
+
+CSS = Path(__file__).parents[1] / "book" / "_static" / "book.css"
+
+
+def test_strip_items_continue_over_lines():
+    text = "Data: digits.\nYou will measure: a share\nof samples.\nYou need: chapter 2: all of it."
+    assert book_site.strip_items(text) == {
+        "Data": "digits.",
+        "You will measure": "a share of samples.",
+        "You need": "chapter 2: all of it.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Data: x\nYou need: y", "lacks You will measure"),
+        ("Data:\nYou will measure: x\nYou need: y", "lacks Data"),
+        ("Time: 3 s\nData: x", "begins with one of Data, .*not with 'Time: 3 s'"),
+        ("", "lacks Data, You will measure, You need"),
+    ],
+)
+def test_strip_says_what_is_wrong(text, said):
+    with pytest.raises(ValueError, match=said):
+        book_site.strip_items(text)
+
+
+def run_of(chapter: str, value: float, preset: str = "quick") -> dict:
+    return {
+        "chapter": chapter,
+        "date": "2026-01-02 03:04 UTC",
+        "seconds": 61.2,
+        "preset": preset,
+        "value": value,
+    }
+
+
+def test_status_row_judges_by_the_record():
+    record = records.load("vae")
+    mean, _ = records.mean_and_spread(record, "negative_elbo")
+    row = book_site.status_row(run_of("05-vae", mean))
+    assert row[0] == "[](05-vae.ipynb)"
+    assert row[2] == f"{mean:.1f}"
+    assert row[4] == "inside"
+    assert row[5:] == ("2026-01-02 03:04", "61 s")
+    assert book_site.status_row(run_of("05-vae", 2 * mean))[4] == "**outside**"
+    assert book_site.status_row(run_of("05-vae", mean, "smoke"))[4] == "not judged"
+    assert book_site.status_row(run_of("01-background", 0.5))[3] == "exact, no band"
+    assert len(row) == book_site.STATUS_HEADER.splitlines()[0].count("|") - 1
+
+
+def figure_svg() -> str:
+    """A figure in the book's style with every colour of its cycle, a text and a picture, as an SVG file."""
+    with plt.rc_context():
+        plotting.use_style()
+        fig, (ax, other) = plt.subplots(1, 2, figsize=(4, 2))
+        for i, color in enumerate(plotting.STYLE["axes.prop_cycle"].by_key()["color"]):
+            ax.plot([0, 1], [i, i])
+            ax.annotate("label", (0, i), color=plotting.label_color(color))
+        plotting.show_tile(other, [[[[0.5]]]], 1, "picture")
+        stream = io.StringIO()
+        fig.savefig(stream, format="svg")
+        plt.close(fig)
+    return stream.getvalue()
+
+
+def test_inline_svg_is_named_and_follows_the_style_sheet():
+    svg = book_site.inline_svg(figure_svg(), "fig7", 'a "quoted" < sign & more')
+    root = BeautifulSoup(svg, "html.parser").svg
+    assert root["role"] == "img"
+    assert root["aria-label"] == 'a "quoted" < sign & more'
+    assert root["style"] == "width: 384px"  # 4 inches at 96 pixels
+    ids = [element["id"] for element in root.find_all(id=True)]
+    assert ids
+    assert all(name.startswith("fig7-") for name in ids)
+    for target in re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg):
+        assert target in ids
+    used = set(re.findall(r"var\((--fig-[0-9a-z]+)", svg))
+    css = CSS.read_text()
+    assert {"--fig-ink", "--fig-paper"} < used
+    for name in used:
+        assert f"{name}:" in css, f"{name} is not in book.css, so the dark theme cannot change it"
+    left = set(re.findall(r"#[0-9a-f]{6}", re.sub(r"var\([^)]*\)|data:image[^\"]*", "", svg)))
+    assert left <= {"#b0b0b0"}, f"{left - {'#b0b0b0'}} are the same in both themes"  # the grid
+
+
+def test_style_sheet_changes_every_colour_of_figures():
+    dark = CSS.read_text().partition('html[data-theme="dark"]')[2].partition("}")[0]
+    for color in book_site.themed_colors():
+        assert f"--fig-{color[1:]}:" in dark
+
+
+def test_executed_runs_come_from_the_notebooks_in_order(tmp_path):
+    for name in ("b", "a"):
+        output = {"output_type": "display_data", "metadata": {pages.RUN_KEY: {"chapter": name}}}
+        cell = {"cell_type": "code", "outputs": [{"output_type": "stream"}, output]}
+        notebook = {"cells": [{"cell_type": "markdown"}, cell]}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+    assert book_site.executed_runs(tmp_path) == [{"chapter": "a"}, {"chapter": "b"}]
