@@ -1,14 +1,15 @@
 """The extension of the site: strips, status rows, figures in the colours of the page."""
 
 import io
-import json
 import re
 from pathlib import Path
 
 import book_site
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from jupyter_cache import get_cache
 
 from imgbook import pages, plotting, records
 
@@ -103,10 +104,36 @@ def test_style_sheet_changes_every_colour_of_figures():
         assert f"--fig-{color[1:]}:" in dark
 
 
-def test_executed_runs_come_from_the_notebooks_in_order(tmp_path):
-    for name in ("b", "a"):
-        output = {"output_type": "display_data", "metadata": {pages.RUN_KEY: {"chapter": name}}}
-        cell = {"cell_type": "code", "outputs": [{"output_type": "stream"}, output]}
-        notebook = {"cells": [{"cell_type": "markdown"}, cell]}
-        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
-    assert book_site.executed_runs(tmp_path) == [{"chapter": "a"}, {"chapter": "b"}]
+def notebook(*metadata: dict) -> nbformat.NotebookNode:
+    """A notebook of one cell with an output for each of these metadata."""
+    outputs = [nbformat.v4.new_output("display_data", metadata=m) for m in metadata]
+    cell = nbformat.v4.new_code_cell(f"{len(metadata)}", outputs=outputs, id="a")
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def test_executed_runs_are_those_of_the_notebooks_as_they_are(tmp_path):
+    """Sources without outputs; what their execution gave is in the cache, found by their cells."""
+    folder, cache = tmp_path / "book", get_cache(tmp_path / "cache")
+    folder.mkdir()
+    for name in ("02-b", "01-a"):
+        executed = notebook({}, {pages.RUN_KEY: {"chapter": name}})
+        executed.cells[0].source = f"# {name}"
+        path = folder / f"{name}.ipynb"
+        nbformat.write(executed, path)
+        cache.cache_notebook_file(str(path), check_validity=False)
+        executed.cells[0].outputs = []
+        nbformat.write(executed, path)
+    runs = book_site.executed_runs(folder, tmp_path / "cache")
+    assert runs == [{"chapter": "01-a"}, {"chapter": "02-b"}]
+    executed.cells[0].source = "# edited since"
+    nbformat.write(executed, path)
+    with pytest.raises(ValueError, match=r"01-a\.ipynb has not been executed"):
+        book_site.executed_runs(folder, tmp_path / "cache")
+
+
+def test_a_chapter_without_provenance_is_named(tmp_path):
+    path = tmp_path / "07-new.ipynb"
+    nbformat.write(notebook({}), path)
+    get_cache(tmp_path / "cache").cache_notebook_file(str(path), check_validity=False)
+    with pytest.raises(ValueError, match=r"07-new\.ipynb has 0 calls of pages\.provenance"):
+        book_site.executed_runs(tmp_path, tmp_path / "cache")

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from jupyter_cache import get_cache
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
@@ -84,11 +85,28 @@ class Strip(SphinxDirective):
         return [rows]
 
 
-def executed_runs(folder: Path) -> list[dict]:
-    """What `pages.provenance` stored in the executed notebooks of a folder, in the order of the chapters."""
-    notebooks = (json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.ipynb")))
-    outputs = (o for nb in notebooks for cell in nb["cells"] for o in cell.get("outputs", []))
-    return [o["metadata"][pages.RUN_KEY] for o in outputs if pages.RUN_KEY in o.get("metadata", {})]
+def executed_runs(folder: Path, cache: Path) -> list[dict]:
+    """What `pages.provenance` stored when the notebooks of a folder, as they are now, were executed; in their order.
+
+    Raises:
+        ValueError: a chapter was not executed, or does not end with its provenance.
+    """
+    executed, runs = get_cache(cache), []
+    for path in sorted(folder.glob("*.ipynb")):
+        try:
+            notebook = executed.get_cache_bundle(executed.match_cache_file(str(path)).pk).nb
+        except KeyError as error:
+            raise ValueError(f"{path.name} has not been executed") from error
+        outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+        found = [
+            o.metadata[pages.RUN_KEY] for o in outputs if pages.RUN_KEY in o.get("metadata", {})
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"{path.name} has {len(found)} calls of pages.provenance; it must end with one"
+            )
+        runs += found
+    return runs
 
 
 def status_row(run: dict) -> tuple[str, ...]:
@@ -117,12 +135,11 @@ class Status(SphinxDirective):
     """`{status}`: a table of all chapters' last runs. Sphinx reads this page after all others, see `status_last`."""
 
     def run(self) -> list[nodes.Node]:
-        runs = executed_runs(Path(self.env.app.outdir).parent / "jupyter_execute" / "book")
-        missing = set(pages.HEADLINES) - {run["chapter"] for run in runs}
-        if missing:
-            raise self.error(
-                f"no provenance from {', '.join(sorted(missing))}: a chapter ends with pages.provenance"
-            )
+        folder = Path(self.env.srcdir, self.env.docname).parent
+        try:
+            runs = executed_runs(folder, Path(self.config.nb_execution_cache_path))
+        except ValueError as error:
+            raise self.error(str(error)) from error
         rows = ["| " + " | ".join(status_row(run)) + " |" for run in runs]
         text = "\n".join([STATUS_HEADER, *rows])
         made_with = {
