@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import light_css
 import make_notebooks
 import repository
 import yaml
@@ -142,6 +143,7 @@ def main() -> int:
     shutil.copytree(work / "_build" / "html", html)
     # Sphinx copies no static files when no page has changed.
     shutil.copytree(ROOT / "book" / "_static", html / "_static", dirs_exist_ok=True)
+    light_css.combine(html)
     # Readers download the plain notebooks, which open anywhere, and not the book's sources.
     plain = make_notebooks.read_book(ROOT, address)
     make_notebooks.write(html / "notebooks", ROOT, plain, wheel=False)

@@ -90,13 +90,15 @@ def test_site() -> None:
     """the pages in a browser: offline, accessible, light and dark, fast; needs Chromium and npm"""
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit(
-            "npm was not found; install Node 18.16 or newer (Debian: apt-get install nodejs npm)"
-        )
+        sys.exit("npm was not found; install Node 20 or newer (Debian: apt-get install nodejs npm)")
     if "IMGBOOK_SITE" not in os.environ:
         smoke_pages()
     run(npm, "ci", "--prefix", SITE, "--no-audit", "--no-fund", "--loglevel=error")
-    python("-m", "pytest", SITE)
+    lighthouse = (
+        SITE / "test_lighthouse.py"
+    )  # by itself: what runs beside it spoils its measurement
+    python("-m", "pytest", SITE, "-n", "2", "--dist", "loadfile", f"--ignore={lighthouse}")
+    python("-m", "pytest", lighthouse)
 
 
 def notebooks() -> None:

@@ -244,16 +244,19 @@ def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
         unique = {text(asset): asset for asset in context[name]}  # some extensions add theirs twice
         context[name] = [a for key, a in unique.items() if not any(word in key for word in UNUSED)]
     for script in context["script_files"]:
-        if getattr(script, "filename", None) and "async" not in script.attributes:
+        if pagename == "search":  # its own scripts, in the page, wait for none of these
+            script.attributes.pop("defer", None)
+        elif getattr(script, "filename", None) and "async" not in script.attributes:
             script.attributes["defer"] = "defer"
-    if doctree is not None and not any(
-        True for _ in doctree.findall(lambda n: isinstance(n, (nodes.math, nodes.math_block)))
-    ):
-        context["script_files"] = [
-            s
-            for s in context["script_files"]
-            if "MathJax" not in text(s) and "mathjax" not in text(s)
-        ]
+    math = nodes.math, nodes.math_block
+    has_math = doctree is not None and any(isinstance(n, math) for n in doctree.findall())
+    if has_math:
+        context["mathjax"] = context["pathto"](f"_static/{app.config.mathjax_path}", 1)
+    # book.js loads it once the text stands.
+    unwanted = ("mathjax/",) if has_math else ("mathjax/", "MathJax")
+    context["script_files"] = [
+        s for s in context["script_files"] if not any(w in text(s) for w in unwanted)
+    ]
 
 
 def setup(app: Sphinx) -> dict:

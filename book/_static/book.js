@@ -1,5 +1,10 @@
-/* Wide equations, tables and code scroll inside the column; let the keyboard reach those that do. */
+/* Mathematics after the text; and wide equations, tables and code scroll, also by keyboard. */
 (() => {
+  addEventListener("load", () => {
+    const { mathjax } = document.body.dataset;
+    if (mathjax) document.head.append(Object.assign(document.createElement("script"), { src: mathjax }));
+  });
+
   const wide = "div.math > mjx-container, .bd-article pre, .pst-scrollable-table-container";
   const mark = () => {
     for (const box of document.querySelectorAll(wide)) {
@@ -15,5 +20,6 @@
   addEventListener("load", soon);
   addEventListener("resize", soon);
   addEventListener("toggle", soon, true); // folded code that opens
-  new MutationObserver(soon).observe(document.querySelector("article"), { childList: true, subtree: true });
+  const article = document.querySelector("article");
+  if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true });
 })();
