@@ -10,7 +10,6 @@ are those of the rendered book; links lead to Colab and to the rendered pages if
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from pathlib import Path
 import nbformat
 import repository
 import yaml
-from plain_markdown import Book, Page, Work, anchors, inline, known, labels, plain
-from pybtex.backends.markdown import Backend
-from pybtex.database import parse_file
-from pybtex.plugin import find_plugin
+from myst_blocks import anchors, labels
+from plain_markdown import Book, Page, inline, known, plain
+from works import read_works
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = "<!-- made by scripts/make_notebooks.py; changes here are lost -->"
@@ -50,42 +48,6 @@ if "google.colab" in sys.modules and importlib.util.find_spec("imgbook") is None
         "and run %pip install {wheel}"
     )
 """
-
-
-class Markdown(Backend):
-    """Pybtex's Markdown without escapes that do nothing: a bracket after a backslash may begin mathematics."""
-
-    symbols = {"ndash": "–", "newblock": " ", "nbsp": "\N{NO-BREAK SPACE}"}  # noqa: RUF012
-
-    def format_str(self, text: str) -> str:
-        return re.sub(r"([\\`*_<$])", r"\\\1", text)
-
-
-def read_works(path: Path) -> dict[str, Work]:
-    """The bibliography in the order of the rendered one. Raises ValueError for an entry without author or year."""
-    backend, last_name = Markdown(), find_plugin("pybtex.style.names", "last")()
-    bibliography = parse_file(path)
-    style = find_plugin("pybtex.style.formatting", "alpha")()  # sphinxcontrib-bibtex's default
-    works = {}
-    for formatted in style.format_bibliography(bibliography):
-        entry = bibliography.entries[formatted.key]
-        persons = entry.persons.get("author") or entry.persons.get("editor")
-        if not persons or "year" not in entry.fields:
-            raise ValueError(f"{path.name}, {entry.key}: an entry needs author or editor, and year")
-        names = [last_name.format(person).format().render(backend) for person in persons]
-        authors = " and ".join(names) if len(names) < 3 else f"{names[0]} *et al.*"
-        reference = formatted.text.render(backend)
-        works[entry.key] = Work(authors, entry.fields["year"], url_of(entry.fields), reference)
-    return works
-
-
-def url_of(fields: dict[str, str]) -> str | None:
-    """Where a work can be read: its DOI, its arXiv number or its own address; None if the entry has none of them."""
-    if "doi" in fields:
-        return f"https://doi.org/{fields['doi']}"
-    if fields.get("archiveprefix", "").lower() == "arxiv":
-        return f"https://arxiv.org/abs/{fields['eprint']}"
-    return fields.get("url")
 
 
 def source(cell: dict) -> str:

@@ -42,6 +42,7 @@ CHECKOUT_TESTS = (
     "test_book_site.py",
     "test_build.py",
     "test_environment.py",
+    "test_light_css.py",
     "test_notebooks.py",
     "test_pages.py",
     "test_published.py",

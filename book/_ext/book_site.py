@@ -178,6 +178,8 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
     text = text.replace(plotting.INK, "var(--fig-ink)").replace(plotting.PAPER, "var(--fig-paper)")
     for color in themed_colors():
         text = text.replace(color, f"var(--fig-{color[1:]}, {color})")
+    # A hundredth of a point is more than any screen shows.
+    text = re.sub(r'\bd="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), text)
     width = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', text).group(1)) * 4 / 3
     view_box = re.search(r'viewBox="([^"]+)"', text).group(1)
     opening = (
