@@ -1,8 +1,18 @@
-/* Mathematics after the text; and wide equations, tables and code scroll, also by keyboard. */
+/* Mathematics after the text; paper is light; wide equations, tables and code scroll by keyboard too. */
 (() => {
   addEventListener("load", () => {
     const { mathjax } = document.body.dataset;
     if (mathjax) document.head.append(Object.assign(document.createElement("script"), { src: mathjax }));
+  });
+
+  const root = document.documentElement.dataset;
+  let theme = "";
+  addEventListener("beforeprint", () => {
+    theme = root.theme;
+    root.theme = "light";
+  });
+  addEventListener("afterprint", () => {
+    root.theme = theme;
   });
 
   const wide = "div.math > mjx-container, .bd-article pre, .pst-scrollable-table-container";

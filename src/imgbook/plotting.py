@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 INK, PAPER = "#1f2328", "#ffffff"  # the pages show both in the colours of the reader's theme
 # Okabe and Ito's colours, which people with any of the common colour-vision deficiencies can tell apart.
@@ -187,7 +188,7 @@ def curves(
             textcoords="offset points",
             color=COLORS["theory"],
             fontsize=9,
-            bbox=dict(facecolor=PAPER, edgecolor="none", alpha=0.8, pad=1),
+            path_effects=[withStroke(linewidth=3, foreground=PAPER)],  # readable across a curve
         )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     return ax.figure

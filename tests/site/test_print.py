@@ -37,7 +37,7 @@ def test_formulas_are_typeset_before_the_paper_is_laid_out(browser: Browser, htt
 
 @pytest.mark.parametrize("name", BOOK_PAGES)
 def test_paper_has_the_text_only(browser: Browser, http: str, name: str):
-    """Sidebars and buttons stay on the screen. Folded code stays folded on paper; its summary is printed."""
+    """Sidebars and buttons stay on the screen. Folded code is not printed."""
     with window(browser) as context:
         page = context.new_page()
         open_at_the_top(page, f"{http}/{name}.html")
@@ -50,3 +50,16 @@ def test_paper_has_the_text_only(browser: Browser, http: str, name: str):
     assert on_screen, f"{name}: no sidebar on the screen either, so nothing was checked"
     assert not on_paper, fail_list(name, [f"printed: {classes}" for classes in on_paper])
     assert still_folded == folded, f"{name}: {folded - still_folded} folded cell(s) open on paper"
+
+
+def test_paper_is_light_in_the_dark_theme(browser: Browser, http: str):
+    """Code in colours for a dark page cannot be read on paper; the screen is dark again afterwards."""
+    theme = "document.documentElement.dataset.theme"
+    with window(browser) as context:
+        page = context.new_page()
+        open_at_the_top(page, f"{http}/book/03-gan.html")
+        page.evaluate(f"{theme} = 'dark'")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(theme) == "light"
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(theme) == "dark"
