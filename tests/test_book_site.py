@@ -98,6 +98,11 @@ def test_inline_svg_is_named_and_follows_the_style_sheet():
     assert left <= {"#b0b0b0"}, f"{left - {'#b0b0b0'}} are the same in both themes"  # the grid
 
 
+def test_an_svg_that_matplotlib_did_not_write_is_refused():
+    with pytest.raises(ValueError, match="width in pt and a viewBox"):
+        book_site.inline_svg('<?xml version="1.0"?><svg width="10" height="5"></svg>', "fig0", "x")
+
+
 def test_style_sheet_changes_every_colour_of_figures():
     dark = CSS.read_text().partition('html[data-theme="dark"]')[2].partition("}")[0]
     for color in book_site.themed_colors():

@@ -11,6 +11,7 @@ from pathlib import Path
 from docutils import nodes
 from jupyter_cache import get_cache
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -20,12 +21,12 @@ STATUS_PAGE = "book/status"
 STATUS_HEADER = """| Chapter | Measure | Value | Band | Verdict | Ran (UTC) | Time |
 |:--|:--|--:|:--|:--|:--|--:|"""
 STRIP_ITEMS = ("Data", "You will measure", "You need")
-# Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
 # What axe finds in the markup of docutils and MyST-NB: names that differ from the visible text, roles out of place.
 REPAIRS = (
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
     ('role="doc-biblioentry"', 'role="listitem"'),
 )
+# Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
 UNUSED = (
     "sphinx-thebe",
     "THEBE_JS_URL",
@@ -170,8 +171,17 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
 
     An element of the page can follow the reader's theme; a picture from a file cannot. Ids get a prefix, because
     several figures of a page use the same.
+
+    Raises:
+        ValueError: there is no size in points or no viewBox.
     """
     text = text[text.index("<svg") :]
+    size = re.search(r'<svg[^>]* width="([\d.]+)pt"', text)
+    view_box = re.search(r'<svg[^>]* viewBox="([^"]+)"', text)
+    if not size or not view_box:
+        raise ValueError(
+            "an SVG figure needs a width in pt and a viewBox, as Matplotlib writes them"
+        )
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.S)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
@@ -180,10 +190,9 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
         text = text.replace(color, f"var(--fig-{color[1:]}, {color})")
     # A hundredth of a point is more than any screen shows.
     text = re.sub(r'\bd="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), text)
-    width = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', text).group(1)) * 4 / 3
-    view_box = re.search(r'viewBox="([^"]+)"', text).group(1)
     opening = (
-        f'<svg class="figure" role="img" aria-label="{escape(alt)}" viewBox="{view_box}" style="width: {width:.0f}px" '
+        f'<svg class="figure" role="img" aria-label="{escape(alt)}" viewBox="{view_box[1]}" '
+        f'style="width: {float(size[1]) * 4 / 3:.0f}px" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return re.sub(r">\s+<", "><", re.sub(r"^<svg.*?>", opening, text, count=1, flags=re.S))
@@ -199,8 +208,11 @@ class InlineFigures(SphinxPostTransform):
         for number, image in enumerate(list(self.document.findall(nodes.image))):
             path = Path(self.env.srcdir, image["uri"])
             if path.suffix == ".svg":
-                text = path.read_text(encoding="utf-8")
-                svg = inline_svg(text, f"fig{number}", image.get("alt", ""))
+                text, alt = path.read_text(encoding="utf-8"), image.get("alt", "")
+                try:
+                    svg = inline_svg(text, f"fig{number}", alt)
+                except ValueError as error:
+                    raise ExtensionError(f"{self.env.docname}, {path.name}: {error}") from error
                 image.replace_self(nodes.raw("", svg, format="html"))
 
 
@@ -219,12 +231,14 @@ class NoThebe(SphinxPostTransform):
 def description(doctree: nodes.document | None) -> str:
     """The first paragraph of a page in at most 160 characters, for search engines."""
     paragraph = next(iter(doctree.findall(nodes.paragraph)), None) if doctree else None
-    text = (
-        " ".join(paragraph.astext().split())
-        if paragraph
-        else "Image Generation with Neural Networks"
-    )
+    text = " ".join((paragraph.astext() if paragraph else "").split())
     return text if len(text) <= 160 else text[:157].rsplit(" ", 1)[0] + " ..."
+
+
+def asset_text(asset: object) -> str:
+    """What a script or style sheet of a page is known by: its file name or its own text."""
+    body = getattr(asset, "attributes", {}).get("body", "")
+    return f"{getattr(asset, 'filename', asset) or ''}{body}"
 
 
 def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
@@ -237,13 +251,10 @@ def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
             if button.get("label") == "download-source-button" and button["text"] == ".ipynb":
                 button["url"] = context["pathto"](f"notebooks/{pagename}.ipynb", 1)
 
-    def text(asset: object) -> str:
-        return str(getattr(asset, "filename", asset) or "") + str(
-            getattr(asset, "attributes", {}).get("body", "")
-        )
-
     for name in ("script_files", "css_files"):
-        unique = {text(asset): asset for asset in context[name]}  # some extensions add theirs twice
+        unique = {
+            asset_text(asset): asset for asset in context[name]
+        }  # some extensions add theirs twice
         context[name] = [a for key, a in unique.items() if not any(word in key for word in UNUSED)]
     for script in context["script_files"]:
         if pagename == "search":  # its own scripts, in the page, wait for none of these
@@ -257,7 +268,7 @@ def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
     # book.js loads it once the text stands.
     unwanted = ("mathjax/",) if has_math else ("mathjax/", "MathJax")
     context["script_files"] = [
-        s for s in context["script_files"] if not any(w in text(s) for w in unwanted)
+        s for s in context["script_files"] if not any(w in asset_text(s) for w in unwanted)
     ]
 
 
