@@ -1,7 +1,7 @@
 """Search finds chapters, from a web server and from a folder."""
 
 import pytest
-from browsing import fail_list, watch, window
+from browsing import fail_list, open_page, watch, window
 from playwright.sync_api import Browser, Page
 
 CHAPTER, WORD, NO_WORD = "book/03-gan", "discriminator", "qzxqzxqzx"
@@ -10,7 +10,8 @@ WAYS = pytest.mark.parametrize("way", ["http", "file"])
 
 def search_from(page: Page, base: str, word: str) -> None:
     """Open a chapter, press Ctrl+K, type a word, press Enter."""
-    page.goto(f"{base}/{CHAPTER}.html", wait_until="load")
+    open_page(page, f"{base}/{CHAPTER}.html", whole=False)
+    page.wait_for_load_state("networkidle")  # leaving would break off what still loads
     page.keyboard.press("ControlOrMeta+k")
     field = page.locator("dialog[open] input[type=search]")
     field.wait_for(timeout=15000)
