@@ -103,9 +103,8 @@ def main() -> int:
     address = repository.address()
     config = with_address(yaml.safe_load((ROOT / "_config.yml").read_text()), address)
     config["execute"]["cache"] = str(cache)
-    extensions = config["sphinx"][
-        "local_extensions"
-    ]  # paths count from the configuration, which is not at the root
+    # Their paths count from the configuration, which is not at the root.
+    extensions = config["sphinx"]["local_extensions"]
     config["sphinx"]["local_extensions"] = {name: str(ROOT / p) for name, p in extensions.items()}
     config_path = work / "_config.yml"
     config_text = yaml.safe_dump(config, sort_keys=False)

@@ -1,6 +1,6 @@
 """One style sheet for the whole site, with the rules that some page or script can use.
 
-The theme's own are nine files of half a megabyte, most of it for things this book has not; a phone waits for all of
+The pages come with nine files of half a megabyte, most of it for things this book has not; a phone waits for all of
 them before it shows a word.
 """
 

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import functools
-import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -12,8 +12,11 @@ import types
 import zipfile
 from pathlib import Path
 
+import make_notebooks
 import nbformat
+import plain_markdown
 import pytest
+import repository
 from bs4 import BeautifulSoup
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -21,11 +24,6 @@ ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "smoke" / "html" / "book"
 NAMES = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
 ADDRESS = "https://github.com/someone/some-book"
-
-sys.path.append(str(ROOT / "scripts"))  # the scripts import each other
-make_notebooks = importlib.import_module("make_notebooks")
-plain_markdown = importlib.import_module("plain_markdown")
-repository = importlib.import_module("repository")
 
 WORKS = {
     "ho": plain_markdown.Work("Ho *et al.*", "2020", "https://arxiv.org/abs/2006.11239", "Ho 2020"),
