@@ -14,7 +14,7 @@ from flax import nnx
 
 from imgbook import presets, training
 from imgbook.data import Dataset
-from imgbook.layers import max_pool_2x2
+from imgbook.layers import Conv, max_pool
 from imgbook.training import TrainState
 
 
@@ -58,7 +58,7 @@ class CNN(nnx.Module):
         height, width, channels = config.image_shape
         convs = []
         for features in config.widths:
-            convs.append(nnx.Conv(channels, features, (3, 3), padding="VALID", rngs=rngs))
+            convs.append(Conv(channels, features, (3, 3), padding="VALID", rngs=rngs))
             height, width, channels = (height - 2) // 2, (width - 2) // 2, features
             if min(height, width) < 1:
                 raise ValueError(
@@ -73,7 +73,7 @@ class CNN(nnx.Module):
     def features(self, x: jax.Array) -> jax.Array:
         """The penultimate layer: `x` `[N, H, W, C]`, standardised, to `[N, hidden]`."""
         for conv in self.convs.layers:
-            x = max_pool_2x2(nnx.relu(conv(x)))
+            x = max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
         x = x.reshape(len(x), -1)  # [N, h, w, c] -> [N, h * w * c]
         return nnx.relu(self.dense(x))
 
@@ -216,15 +216,21 @@ def train(
     key: jax.Array,
     model_class: type[nnx.Module] = CNN,
     progress: bool = True,
+    make_step: Callable[[nnx.GraphDef, CNNConfig], Callable] = make_train_step,
+    **fit_options: object,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
     """Initialise and train a classifier on a data set: what the chapter's training cell
     does.
+
+    `make_step` makes the training step, for a classifier that is trained in another way;
+    `fit_options` go to `training.fit`.
     """
     graphdef, state = init(config, jax.random.fold_in(key, 0), model_class)
     stream = training.batches(
         (dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1)
     )
+    step = make_step(graphdef, config)
     state, history = training.fit(
-        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
+        state, step, stream, config.num_steps, progress=progress, **fit_options
     )
     return graphdef, state, history

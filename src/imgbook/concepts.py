@@ -87,18 +87,14 @@ def train(
     key: jax.Array,
     model_class: type[nnx.Module] = MLP,
     progress: bool = True,
+    **fit_options: object,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
-    """Initialise and train the network (or a `cnn.SoftmaxRegression`): what the chapter's
-    training cell does.
+    """Initialise and train the network (or a `cnn.SoftmaxRegression`): `cnn.train` with this
+    chapter's step, which neither mirrors nor moves the images.
     """
-    graphdef, state = cnn.init(config, jax.random.fold_in(key, 0), model_class)
-    stream = training.batches(
-        (dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1)
+    return cnn.train(
+        dataset, config, key, model_class, progress, make_step=make_train_step, **fit_options
     )
-    state, history = training.fit(
-        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
-    )
-    return graphdef, state, history
 
 
 class Params(NamedTuple):

@@ -8,10 +8,9 @@ velocity
 E[x1 - x0 | x_t = x], which the network has to learn, is known in closed form.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 
 import jax
 import jax.numpy as jnp
@@ -87,11 +86,20 @@ def ring(key: jax.Array, n: int, config: FlowConfig) -> jax.Array:
     return ring_means(config)[modes] + config.std * jax.random.normal(noise_key, (n, 2))
 
 
-def ring_batches(key: jax.Array, config: FlowConfig) -> Iterator[tuple[jax.Array]]:
-    """Endless fresh batches `([batch_size, 2],)`. No point comes twice, so there is nothing
-    to overfit.
+def ring_batches(key: jax.Array, config: FlowConfig) -> training.Batches:
+    """Fresh batches `([batch_size, 2],)`, drawn from `key` and the step's number.
+
+    No point comes twice, so there is nothing to overfit.
     """
-    return ((ring(jax.random.fold_in(key, i), config.batch_size, config),) for i in count())
+
+    def plan(first: int, n: int) -> np.ndarray:
+        return np.arange(first, first + n, dtype=np.uint32)
+
+    def draw(key: jax.Array, step: jax.Array) -> tuple[jax.Array]:
+        return (ring(jax.random.fold_in(key, step), config.batch_size, config),)
+
+    note = f"{config.batch_size} fresh points a step, no epochs"
+    return training.Batches(key, plan, draw, config.batch_size, note)
 
 
 def exact_velocity(x: jax.Array, t: jax.Array, means: jax.Array, std: float) -> jax.Array:
@@ -165,17 +173,21 @@ def make_train_step(graphdef: nnx.GraphDef, config: FlowConfig) -> Callable:
 
 
 def train(
-    config: FlowConfig, key: jax.Array, progress: bool = True
+    config: FlowConfig, key: jax.Array, progress: bool = True, **fit_options: object
 ) -> tuple[Partial, training.History]:
     """Initialise and train a network; returns its velocity as a function v(x, t) that
-    `sample` takes.
+    `sample` takes (its `args` are the structure and the training state).
+
+    `fit_options` go to `training.fit`.
     """
     graphdef, state = init(config, jax.random.fold_in(key, 0))
     stream, step = (
         ring_batches(jax.random.fold_in(key, 1), config),
         make_train_step(graphdef, config),
     )
-    state, history = training.fit(state, step, stream, config.num_steps, progress=progress)
+    state, history = training.fit(
+        state, step, stream, config.num_steps, progress=progress, **fit_options
+    )
     return Partial(apply, graphdef, state), history
 
 

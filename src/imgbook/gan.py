@@ -17,7 +17,7 @@ from flax import nnx
 
 from imgbook import presets, training
 from imgbook.data import Dataset
-from imgbook.layers import ConvTranspose
+from imgbook.layers import Conv, ConvTranspose
 from imgbook.training import TrainState
 
 # Radford, Metz and Chintala (2015): all weights start from N(0, 0.02).
@@ -99,9 +99,7 @@ class Discriminator(nnx.Module):
 
     def __init__(self, config: GANConfig, *, rngs: nnx.Rngs):
         height, width, channels = config.image_shape
-        conv = partial(
-            nnx.Conv, kernel_size=(4, 4), strides=(2, 2), kernel_init=normal_init, rngs=rngs
-        )
+        conv = partial(Conv, kernel_size=(4, 4), strides=(2, 2), kernel_init=normal_init, rngs=rngs)
         self.down1 = conv(channels, config.width)
         self.down2 = conv(config.width, 2 * config.width, use_bias=False)
         self.norm2 = nnx.BatchNorm(2 * config.width, momentum=0.9, rngs=rngs)
@@ -232,7 +230,10 @@ def train(
     progress: bool = True,
     **fit_options: object,
 ) -> tuple[GraphDefs, GANState, training.History]:
-    """Initialise and train a GAN on a data set: what the chapter's training cell does."""
+    """Initialise and train a GAN on a data set: what the chapter's training cell does.
+
+    `fit_options` go to `training.fit`.
+    """
     graphdefs, state = init(config, jax.random.fold_in(key, 0))
     stream = training.batches((dataset.images,), config.batch_size, jax.random.fold_in(key, 1))
     step = make_train_step(graphdefs, config)

@@ -1,7 +1,9 @@
-"""Training: one state, one loop. A chapter brings `step(state, batch) -> (state, metrics)`; `fit` calls it.
+"""Training: one state, one loop. A chapter brings `step(state, batch) -> (state, metrics)`; `fit` runs it.
 
-A step is a pure, jitted function that donates its state. The loop is a Python loop: on a CPU a convolution inside
-`jax.lax.scan` can be far slower than the same one called step by step (jax-ml/jax issue 12868).
+A step is a pure function of one pytree and one batch. `fit` compiles a loop over many steps into one program, whose
+length is an argument: the data stay on the device, Python is asked only a few times a second, and the result does not
+depend on how the steps were divided over calls. On a CPU this needs the layers of `imgbook.layers`, since XLA's own
+convolution is slow inside a loop; with them it is faster than a call a step, because memory is asked for once a call.
 """
 
 import signal
@@ -9,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,14 @@ import numpy as np
 import optax
 from flax import nnx
 from tqdm import tqdm
+
+from imgbook.batches import Batches, batches  # noqa: F401 - chapters call `training.batches`
+
+if TYPE_CHECKING:
+    from imgbook.checkpoints import Checkpoints
+
+SECONDS_A_CALL = 0.2  # as many steps a call as fit into this: how long an interrupt may take
+STEPS_A_CALL = 128  # and no more than this
 
 
 class TrainState(NamedTuple):
@@ -52,6 +63,7 @@ def init_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Split a Flax module into its structure (static) and a fresh training state (arrays)."""
     graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+    key = jnp.copy(key)  # training consumes the state, and the caller may want the key again
     return graphdef, TrainState(params, stats, tx.init(params), key, jnp.zeros((), jnp.int32))
 
 
@@ -64,9 +76,10 @@ def as_module(graphdef: nnx.GraphDef, state: TrainState) -> nnx.Module:
 
 @dataclass
 class History:
-    """What a run recorded: `metrics[name]` float `[num_steps]`, and how long it took.
+    """What a run recorded: `metrics[name]` float32 `[num_steps]`, and how long it took.
 
-    seconds counts from the end of the first step, which is compilation (`compile_seconds`).
+    seconds: training alone, without compilation (`compile_seconds`), callbacks and checkpoints. After a resumed run
+    metrics has every step since the first; the times are those of the last part.
     """
 
     metrics: dict[str, np.ndarray] = field(default_factory=dict)
@@ -75,110 +88,144 @@ class History:
     images_per_second: float = 0.0
 
 
-def batches(
-    arrays: tuple[np.ndarray, ...], batch_size: int, key: jax.Array
-) -> Iterator[tuple[jax.Array, ...]]:
-    """Endless batches from arrays of equal length, each epoch in a new order drawn from `key`.
-
-    The arrays are put on the device once. The images left over when `batch_size` does not divide their number are
-    skipped in that epoch; since the order is new each time, all are seen in the long run.
-
-    Raises:
-        ValueError: lengths that differ, or a batch size below 1 or above the number of images.
-    """
-    n = len(arrays[0])
-    if any(len(a) != n for a in arrays):
-        raise ValueError(f"arrays of different lengths: {[len(a) for a in arrays]}")
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"batch size {batch_size} with {n} images; allowed: 1 to {n}")
-    device_arrays = jax.device_put(tuple(arrays))
-    gather = jax.jit(lambda arrays, indices: tuple(a[indices] for a in arrays))
-
-    def endless():
-        for epoch_key in _keys(key):
-            order = np.asarray(jax.random.permutation(epoch_key, n))
-            for start in range(0, n - batch_size + 1, batch_size):
-                yield gather(device_arrays, order[start : start + batch_size])
-
-    return endless()
-
-
-def _keys(key: jax.Array) -> Iterator[jax.Array]:
-    epoch = 0
-    while True:
-        yield jax.random.fold_in(key, epoch)
-        epoch += 1
-
-
 def fit(
     state: Any,
     step: Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]],
-    batches: Iterator[Any],
+    batches: Batches,
     num_steps: int,
     *,
+    checkpoints: "Checkpoints | None" = None,
     callback: Callable[[int, Any], None] | None = None,
     callback_every: int = 0,
     progress: bool = True,
 ) -> tuple[Any, History]:
-    """Run `num_steps` steps and return the last state and the history.
+    """Train up to step `num_steps` and return the last state and the history. The state given is consumed (donated).
 
-    `callback(step, state)` is called before the first step and after every `callback_every` steps, to draw samples,
-    say; it must not keep the state itself, which the next step consumes. An interrupt (Ctrl-C, a notebook's stop
-    button) takes effect between steps and returns what there is so far; a second one at once.
+    `step(state, batch) -> (state, metrics)` is pure and can be jitted; metrics are scalars by name.
+    `callback(number, state)` is called before the first step and after every `callback_every` steps, to draw samples,
+    say; it must not keep the state, which the next step consumes. With `checkpoints` the run is saved as it goes and
+    can be resumed, see there. An interrupt (Ctrl-C, a notebook's stop button) takes effect between steps: what there
+    is is saved and returned; a second one is raised at once.
 
     Raises:
-        ValueError: `num_steps` below 1.
-        FloatingPointError: a metric is not finite (looked at every 50 steps and at the end).
+        ValueError: `num_steps` below 1, metrics that are no scalars, or what `checkpoints` refuses.
+        TypeError: `batches` is something else.
+        FloatingPointError: a metric or a weight is not finite; names the step, the last checkpoint, likely causes.
+        CheckpointError: a checkpoint could not be saved; the error holds `state` and `history`, nothing is lost.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps = {num_steps}; allowed: 1 or more")
-    recorded, history, images = [], History(), 0
-    bar = tqdm(total=num_steps, disable=not progress, unit="step", mininterval=0.5, file=sys.stderr)
-    if callback:
-        callback(0, state)
-    begin = time.perf_counter()
-    try:
-        with held_interrupt() as interrupted:
-            for i in range(1, num_steps + 1):
-                if interrupted():
-                    raise KeyboardInterrupt
-                batch = next(batches)
-                state, metrics = step(state, batch)
-                recorded.append(metrics)
-                if i == 1:
-                    jax.block_until_ready(metrics)
-                    history.compile_seconds = time.perf_counter() - begin
-                    begin = time.perf_counter()
-                else:
-                    images += len(jax.tree.leaves(batch)[0])
-                # Reading a metric waits for the device, so only now and then.
-                if i % 50 == 0 or i == num_steps:
-                    _check_finite(i, metrics)
-                    bar.set_postfix(
-                        {name: f"{float(v):.3f}" for name, v in list(metrics.items())[:3]},
-                        refresh=False,
-                    )
-                bar.update()
-                if callback and callback_every and i % callback_every == 0:
-                    jax.block_until_ready(metrics)
-                    pause = time.perf_counter()
-                    callback(i, state)
-                    begin += time.perf_counter() - pause  # drawing is not training
-    except KeyboardInterrupt:
-        print(
-            f"interrupted after {len(recorded)} of {num_steps} steps; returning what there is",
-            file=sys.stderr,
-        )
-    finally:
-        bar.close()
-    jax.block_until_ready(state)
-    history.seconds = time.perf_counter() - begin
-    history.images_per_second = images / max(history.seconds, 1e-9)
-    recorded = jax.device_get(recorded)
-    history.metrics = {
-        name: np.asarray([m[name] for m in recorded]) for name in (recorded[0] if recorded else ())
-    }
+    if not isinstance(batches, Batches):
+        raise TypeError(f"batches are {type(batches).__name__}; expected training.batches(...)")
+    state = jax.tree.map(_strong, state)
+    saving = checkpoints.open(num_steps) if checkpoints else nullcontext()  # fails before any work
+    with saving as saver, held_interrupt() as interrupted:
+        begin = time.perf_counter()
+        run, names = compile_loop(step, state, batches)
+        history = History(compile_seconds=time.perf_counter() - begin)
+        state, first, metrics = saver.resume(state, names) if saver else (state, 0, {})
+        done, parts, per_step = first, [metrics] if metrics else [], SECONDS_A_CALL
+        periods = [
+            period for period in (callback_every, checkpoints and checkpoints.every) if period
+        ]
+        if callback and done < num_steps:
+            callback(done, state)
+        with _progress_bar(done, num_steps, batches.note if progress else None) as bar:
+            while done < num_steps and not interrupted():
+                begin = time.perf_counter()
+                most = int(np.clip(SECONDS_A_CALL / per_step, 1, STEPS_A_CALL))
+                n = min(num_steps, done + most, *(done - done % p + p for p in periods)) - done
+                state, metrics = run(state, batches.data, _filled(batches.plan(done, n)), n)
+                parts.append({name: np.asarray(values)[:n] for name, values in metrics.items()})
+                _check_finite(done, parts[-1], saver)
+                done += n
+                seconds = time.perf_counter() - begin
+                history.seconds, per_step = history.seconds + seconds, max(seconds / n, 1e-6)
+                bar.set_postfix(_postfix(parts[-1], batches.size / per_step), refresh=False)
+                bar.update(n)
+                if saver and done % checkpoints.every == 0 and done < num_steps:
+                    saver.save(done, state, _joined(parts), history)
+                if callback and callback_every and done % callback_every == 0:
+                    callback(done, state)
+        if done < num_steps:
+            print(
+                f"interrupted after {done} of {num_steps} steps; returning what there is",
+                file=sys.stderr,
+            )
+        history.metrics = _joined(parts)
+        history.images_per_second = (done - first) * batches.size / max(history.seconds, 1e-9)
+        if saver and done > first:
+            saver.save(done, state, history.metrics, history)
     return state, history
+
+
+def _strong(leaf: Any) -> jax.Array:
+    """An array of a type of its own: one made from a Python number may change its type in the first step."""
+    array = jnp.asarray(leaf)
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return array if is_key else jax.lax.convert_element_type(array, array.dtype)
+
+
+def compile_loop(step: Callable, state: Any, batches: Batches) -> tuple[Callable, tuple[str, ...]]:
+    """`run(state, data, plan, n) -> (state, metrics [STEPS_A_CALL])`, compiled, and the metrics' names.
+
+    The number of steps is an argument of the program and not part of it: one compilation serves all lengths, and every
+    step is computed by the same instructions however the run is divided, which is what makes a resumed run equal to
+    the last bit.
+    """
+    plan = _filled(batches.plan(0, 1))
+
+    def batch(data: Any, plan: Any, i: jax.Array) -> Any:
+        return batches.draw(data, jax.tree.map(lambda array: array[i], plan))
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(state: Any, data: Any, plan: Any, n: jax.Array) -> tuple[Any, dict[str, jax.Array]]:
+        def body(i: jax.Array, carry: tuple) -> tuple:
+            state, metrics = carry
+            state, values = step(state, batch(data, plan, i))
+            return state, {name: metrics[name].at[i].set(values[name]) for name in metrics}
+
+        empty = {name: jnp.zeros(STEPS_A_CALL, jnp.float32) for name in names}
+        return jax.lax.fori_loop(0, n, body, (state, empty))
+
+    _, metrics = jax.eval_shape(lambda s, d, p: step(s, batch(d, p, 0)), state, batches.data, plan)
+    shapes = {name: value.shape for name, value in metrics.items()}
+    if any(shapes.values()):
+        raise ValueError(f"metrics of shapes {shapes}; expected scalars: take their mean")
+    names = tuple(metrics)
+    return run.lower(state, batches.data, plan, 1).compile(), names
+
+
+def _filled(plan: Any) -> Any:
+    """A plan `[n, ...]` made as long as a call can be: rows beyond n are not looked at."""
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        filled = np.zeros((STEPS_A_CALL, *array.shape[1:]), array.dtype)
+        filled[: len(array)] = array
+        return filled
+
+    return jax.tree.map(fill, plan)
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Metrics of several calls in a row; the list is shortened to one part, so that joining again costs no more."""
+    if len(parts) > 1:
+        parts[:] = [{name: np.concatenate([p[name] for p in parts]) for name in parts[0]}]
+    return parts[0] if parts else {}
+
+
+def _progress_bar(done: int, num_steps: int, note: str | None) -> tqdm:
+    """A bar on stderr below the `note` on the batches; nothing at all if that is None."""
+    if note:
+        print(note, file=sys.stderr)
+    return tqdm(
+        total=num_steps, initial=done, disable=note is None, unit="step", mininterval=0.5, file=sys.stderr
+    )  # fmt: skip
+
+
+def _postfix(metrics: dict[str, np.ndarray], images_per_second: float) -> dict[str, str]:
+    shown = {name: f"{values[-1]:.3f}" for name, values in list(metrics.items())[:3]}
+    return {**shown, "images/s": f"{images_per_second:,.0f}"}
 
 
 @contextmanager
@@ -204,10 +251,30 @@ def held_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, previous)
 
 
-def _check_finite(step: int, metrics: dict[str, jax.Array]) -> None:
-    for name, value in metrics.items():
-        if not np.isfinite(float(value)):
-            raise FloatingPointError(
-                f"{name} = {float(value)} at step {step}. Likely causes: a learning rate too high, "
-                "pixels outside their range, a logarithm of a probability instead of logits."
-            )
+def _check_finite(done: int, metrics: dict[str, np.ndarray], saver: Any) -> None:
+    """Raise FloatingPointError if a metric of a call that began after `done` steps is not finite."""
+    bad = [(i, name) for name, v in metrics.items() for i in np.flatnonzero(~np.isfinite(v))[:1]]
+    if bad:
+        i, name = min(bad)
+        raise FloatingPointError(not_finite(f"{name} = {metrics[name][i]}", done + i + 1, saver))
+
+
+def not_finite(what: str, step: int, saver: Any) -> str:
+    """The message of a run that diverged."""
+    kept = saver.last() if saver else "no checkpoints were kept"
+    return (
+        f"{what} at step {step}; {kept}. Likely causes: a learning rate too high, pixels outside their range, "
+        "a logarithm of a probability instead of logits."
+    )
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs on disk, so that a second process need not compile them again.
+
+    A folder that JAX was told already (`JAX_COMPILATION_CACHE_DIR`) stays; otherwise it is in the user's cache folder.
+    """
+    import pooch
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("imgbook") / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

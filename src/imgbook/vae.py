@@ -150,13 +150,21 @@ def make_train_step(graphdef: nnx.GraphDef, config: VAEConfig) -> Callable:
 
 
 def train(
-    dataset: Dataset, config: VAEConfig, key: jax.Array, progress: bool = True
+    dataset: Dataset,
+    config: VAEConfig,
+    key: jax.Array,
+    progress: bool = True,
+    **fit_options: object,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
-    """Initialise and train a VAE on a data set: what the chapter's training cell does."""
+    """Initialise and train a VAE on a data set: what the chapter's training cell does.
+
+    `fit_options` go to `training.fit`.
+    """
     graphdef, state = init(config, jax.random.fold_in(key, 0))
     stream = training.batches((dataset.images,), config.batch_size, jax.random.fold_in(key, 1))
+    step = make_train_step(graphdef, config)
     state, history = training.fit(
-        state, make_train_step(graphdef, config), stream, config.num_steps, progress=progress
+        state, step, stream, config.num_steps, progress=progress, **fit_options
     )
     return graphdef, state, history
 
