@@ -87,13 +87,13 @@ def read_book(root: Path = ROOT, address: str | None = None) -> Book:
         except ValueError as error:
             raise ValueError(f"{page}: {error}") from error
         titles[path.name] = next(iter(places[path.name].values()), path.stem)
-        if number is None:
-            continue
         for table, names in ((equations, equation_labels), (figures, list(figure_names(cells)))):
+            # Pages without a number count on through one another: 1, 2, ...
+            before = 0 if number else sum("." not in label for label in table.values())
             for count, name in enumerate(names, 1):
                 if name in table:
                     raise ValueError(f"{path.name}: {name!r} is used twice; labels must differ")
-                table[name] = f"{number}.{count}"
+                table[name] = f"{number}.{count}" if number else f"{before + count}"
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     times = json.loads((root / "results" / "build.json").read_text())["notebooks"]
     return Book(

@@ -33,10 +33,11 @@ def run(*command: str | Path, **environment: str) -> None:
         [str(part) for part in command],
         cwd=ROOT,
         env={
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / "_build" / "cache" / "xla"),
             **os.environ,
-            "PYTHONUTF8": "1",
+            "PYTHONUTF8": "1",  # every file here is UTF-8, on Windows too
             **environment,
-        },  # every file here is UTF-8, on Windows too
+        },
     )
     if code:
         sys.exit(code)

@@ -59,8 +59,36 @@ def test_status_row_judges_by_the_record():
     assert row[5:] == ("2026-01-02 03:04", "61 s")
     assert book_site.status_row(run_of("05-vae", 2 * mean))[4] == "**outside**"
     assert book_site.status_row(run_of("05-vae", mean, "smoke"))[4] == "not judged"
-    assert book_site.status_row(run_of("01-background", 0.5))[3] == "exact, no band"
+    assert book_site.status_row(run_of("01-background", 0.5))[3] == "no band"
     assert len(row) == book_site.STATUS_HEADER.splitlines()[0].count("|") - 1
+
+
+@pytest.mark.parametrize(
+    ("freshness", "shown"),
+    [
+        (("fresh", ""), "fresh"),
+        (
+            ("equivalent", "a | b < c (accepted today)"),
+            r"equivalent: a \| b &lt; c (accepted today)",
+        ),
+        (("stale", "the data have changed"), "**stale**: the data have changed"),
+    ],
+)
+def test_record_row_says_whether_a_record_still_holds(monkeypatch, freshness, shown):
+    monkeypatch.setattr(records, "freshness", lambda record: freshness)
+    record = records.load("vae")
+    row = book_site.record_row("vae")
+    assert row == ("vae", f"`{record['command']}`", record["date"], shown)
+    assert len(row) == book_site.RECORDS_HEADER.splitlines()[0].count("|") - 1
+
+
+def test_every_record_has_a_row():
+    rows = [book_site.record_row(name) for name in records.names()]
+    assert {"gan", "judge-full", "vae"} <= {row[0] for row in rows}
+    assert "build" not in {row[0] for row in rows}
+    lines = book_site.markdown_table(book_site.RECORDS_HEADER, rows).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert lines[2].startswith(f"| {rows[0][0]} | `python -m imgbook record")
 
 
 def figure_svg() -> str:

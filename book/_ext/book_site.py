@@ -20,6 +20,10 @@ from imgbook import pages, plotting, records
 STATUS_PAGE = "book/status"
 STATUS_HEADER = """| Chapter | Measure | Value | Band | Verdict | Ran (UTC) | Time |
 |:--|:--|--:|:--|:--|:--|--:|"""
+RECORDS_HEADER = """| Record | Command | Date | State |
+|:--|:--|:--|:--|"""
+RECORDS_NOTE = """The bands come from these result records. A record is stale when code that its run imports, or its
+data, have changed since; equivalent when the changed code was shown to give the same numbers."""
 STRIP_ITEMS = ("Data", "You will measure", "You need")
 # What axe finds in the markup of docutils and MyST-NB: names that differ from the visible text, roles out of place.
 REPAIRS = (
@@ -110,10 +114,14 @@ def executed_runs(folder: Path, cache: Path) -> list[dict]:
     return runs
 
 
+def markdown_table(header: str, rows: list[tuple[str, ...]]) -> str:
+    return "\n".join([header, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
 def status_row(run: dict) -> tuple[str, ...]:
     """One row of the status page, see `STATUS_HEADER`."""
     headline = pages.HEADLINES[run["chapter"]]
-    band, verdict = "exact, no band", ""
+    band, verdict = "no band", ""
     if headline.record:
         record = records.load(headline.record)
         low, high, inside = records.judge(record, headline.measure, run["value"])
@@ -132,8 +140,20 @@ def status_row(run: dict) -> tuple[str, ...]:
     )
 
 
+def record_row(name: str) -> tuple[str, ...]:
+    """One row of the table of result records, see `RECORDS_HEADER`: when it was made, and whether it still holds."""
+    record = records.load(name)
+    state, why = records.freshness(record)
+    shown = {"fresh": "fresh", "equivalent": "equivalent", "stale": "**stale**"}[state]
+    why = escape(why, quote=False).replace("|", "\\|")  # a reason may hold anything
+    return (name, f"`{record['command']}`", record["date"], f"{shown}: {why}" if why else shown)
+
+
 class Status(SphinxDirective):
-    """`{status}`: a table of all chapters' last runs. Sphinx reads this page after all others, see `status_last`."""
+    """`{status}`: tables of all chapters' last runs and of all result records.
+
+    Sphinx reads this page after all others, see `status_last`.
+    """
 
     def run(self) -> list[nodes.Node]:
         folder = Path(self.env.srcdir, self.env.docname).parent
@@ -141,14 +161,15 @@ class Status(SphinxDirective):
             runs = executed_runs(folder, Path(self.config.nb_execution_cache_path))
         except ValueError as error:
             raise self.error(str(error)) from error
-        rows = ["| " + " | ".join(status_row(run)) + " |" for run in runs]
-        text = "\n".join([STATUS_HEADER, *rows])
+        text = markdown_table(STATUS_HEADER, [status_row(run) for run in runs])
         made_with = {
             f"preset {run['preset']}, {run['device']}, imgbook {run['imgbook']}, "
             + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
             for run in runs
         }
         text += "\n\n" + "\n\n".join(f"Ran with: {line}." for line in sorted(made_with))
+        rows = [record_row(name) for name in records.names()]
+        text += f"\n\n{RECORDS_NOTE}\n\n{markdown_table(RECORDS_HEADER, rows)}"
         box = nodes.container(classes=["status"])
         self.state.nested_parse(text.splitlines(), self.content_offset, box)
         return [box]

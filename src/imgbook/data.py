@@ -1,21 +1,23 @@
-"""The images: `load("mnist", "train")`, `load("cifar10", "test")`, or your own by `Dataset.from_arrays`.
+"""The images: `load("mnist", "train")`, `load("cifar10", "test")`, or your own: `from_folder`, `Dataset.from_arrays`.
 
 At preset `quick` (and a small part of it at `smoke`) the images are in the package. At `full` the whole sets come
-from a local folder or from a mirror of your own; every file is checked against the SHA-256 of its content, and
-only plain binary formats are read, never pickles.
+from a local folder or from a mirror, your own or a public one; every file is checked against the SHA-256 of its
+content, and only plain binary formats are read, never pickles.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from imgbook import presets
+from imgbook import folders, presets
 from imgbook.sources import SOURCES, check_name, official
 
 SPLITS = ("train", "validation", "test")
 SMOKE_PER_CLASS = {"train": 32, "validation": 8, "test": 16}
+SMALLEST_CLASS = 12  # fewer images of a class do not give one to each split
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,8 @@ def load(name: str, split: str, preset: str | None = None) -> Dataset:
 
     Raises:
         ValueError: unknown name, split or preset; a file whose content is not what it should be.
-        FileNotFoundError: `full` without the data; the message names the ways out.
+        FileNotFoundError: `full` without the data and no mirror gives them; the message names the ways out.
+        OSError: what was downloaded cannot be written.
     """
     preset = presets.current(preset)
     check_name(name)
@@ -146,10 +149,7 @@ def load(name: str, split: str, preset: str | None = None) -> Dataset:
             images, labels = parts["train"]
             chosen = None
             if "test" not in parts:
-                rest, test = split_tail(labels, np.arange(len(labels)), 5)
-                chosen = (
-                    test if split == "test" else split_tail(labels, rest, 10)[split == "validation"]
-                )
+                chosen = split_indices(labels, split)
     if chosen is None:
         chosen = split_tail(labels, np.arange(len(labels)), 10)[split == "validation"]
     if preset == "smoke":
@@ -165,9 +165,62 @@ def load(name: str, split: str, preset: str | None = None) -> Dataset:
     )
 
 
+def from_folder(
+    path: str | Path, size: int, split: str | None = "train", *, color: bool = True
+) -> Dataset:
+    """A data set from image files: one sub-folder for each class, its name is the class's name.
+
+    Images of any size and kind (PNG, JPEG, WebP, GIF's first frame, TIFF, BMP; grey, palette, 16 bits a pixel,
+    transparent on white, turned by their camera) are cut to the square in their middle and resized to `size` x `size`
+    pixels, in colour `[N, size, size, 3]` or with `color=False` in grey `[N, size, size, 1]`.
+
+    The images of a class, also those in folders below it, are taken in the order of their paths: the last fifth is
+    `test`, the last tenth of the rest `validation`, what remains `train`. `split=None` takes all. Hidden files are
+    ignored, as are files of other kinds; `source` counts both.
+
+    Raises:
+        ValueError: `size` below 8, an unknown split, an image that cannot be read, a class without images or too
+            small to be split, a folder that is laid out in another way; the message says what was found.
+        TypeError: `size` is not an integer. FileNotFoundError: there is no such folder.
+    """
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"size = {size!r}; expected an integer, the side of the images in pixels")
+    if size < 8:
+        raise ValueError(f"size = {size}; allowed: 8 or more pixels")
+    if split is not None:
+        check_split(split)
+    path = Path(path)
+    classes, ignored = folders.list_classes(path)
+    files = [file for own in classes.values() for file in own]
+    labels = np.repeat(np.arange(len(classes)), [len(own) for own in classes.values()])
+    chosen = np.arange(len(files))
+    if split is not None:
+        if small := [f"{c} ({len(f)})" for c, f in classes.items() if len(f) < SMALLEST_CLASS]:
+            raise ValueError(
+                f"too few images to split in {path}: {', '.join(small)}; each class needs {SMALLEST_CLASS} or more. "
+                "Add images, or take all of them with split=None"
+            )
+        chosen = split_indices(labels, split)
+    return Dataset.from_arrays(
+        np.stack([folders.read_image(files[i], size, color) for i in chosen]),
+        labels[chosen],
+        tuple(classes),
+        name=path.resolve().name,
+        split=split or "train",
+        source=f"{len(chosen)} of the {len(files)} images in the folder {path.resolve().name}; "
+        f"{ignored} other or hidden files ignored",
+    )
+
+
 def check_split(split: str) -> None:
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+
+
+def split_indices(labels: np.ndarray, split: str) -> np.ndarray:
+    """Indices of a split: the last fifth of each class is `test`, the last tenth of the rest `validation`."""
+    rest, test = split_tail(labels, np.arange(len(labels)), 5)
+    return test if split == "test" else split_tail(labels, rest, 10)[split == "validation"]
 
 
 def split_tail(

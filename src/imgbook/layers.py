@@ -69,9 +69,7 @@ def window(
     padding = tuple((int(low), int(high)) for low, high in padding)
     result = Window(image, kernel, strides, padding)
     if min(result.output) < 1:
-        raise ValueError(
-            f"a kernel of {kernel} is larger than an image of {image} with padding {padding}"
-        )
+        raise ValueError(f"kernel {kernel} is larger than image {image} with padding {padding}")
     return result
 
 
@@ -82,8 +80,7 @@ def window(
 def conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """C_k x, cross-correlation: `x` `[N, *window.image, A]`, `kernel` `[kh, kw, A, B]` to `[N, *window.output, B]`.
 
-    Raises:
-        ValueError: other shapes, or two types (so do `conv_transpose` and `conv_kernel`).
+    Other shapes, or two types, raise ValueError, here and in the two functions below.
     """
     _check(window, len(x), *kernel.shape[-2:], x=x, kernel=kernel)
     return _by_platform(conv_patches, conv_xla, window, x, kernel)
@@ -204,8 +201,7 @@ def conv_transpose_patches(y: jax.Array, kernel: jax.Array, window: Window) -> j
     )
     rows, columns = (height + tiles_h - 1) * sh, (width + tiles_w - 1) * sw
     image = image.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, a)  # tiles side by side
-    # Cut the padding off (a negative padding). Where the kernel never came (a stride that leaves a remainder), the
-    # image is zero.
+    # Cut the padding off; zeros where the kernel never came (a stride that leaves a remainder).
     edges = (
         (-low, low + size - have, 0)
         for low, size, have in zip((top, left), window.image, (rows, columns), strict=True)
@@ -313,11 +309,7 @@ class ConvTranspose(nnx.ConvTranspose):
         """See `flax.nnx.ConvTranspose`."""
         bias = None if self.bias is None else self.bias[...]
         x, kernel, bias = self.promote_dtype((inputs, self.kernel[...], bias), dtype=self.dtype)
-        names = (
-            "precision",
-            "kernel_dilation",
-            "preferred_element_type",
-        )  # the last since Flax 0.12
+        names = ("precision", "kernel_dilation", "preferred_element_type")  # the last: Flax 0.12
         options = {name: getattr(self, name, None) for name in names}
         if (
             self.mask is not None

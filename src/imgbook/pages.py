@@ -17,7 +17,7 @@ RUN_KEY = (
 
 @dataclass(frozen=True)
 class Headline:
-    """The one number of a chapter: its record (None: nothing random in it), name in the record, words and format."""
+    """The one number of a chapter: its record (None: there is none), name in the record, words and format."""
 
     record: str | None
     measure: str
@@ -34,12 +34,16 @@ HEADLINES = {
     "04-cnn": Headline("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
     "05-vae": Headline("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
     "06-outlook": Headline("flow", "near", "samples within reach of a mode", ".1%"),
+    "own-images": Headline(None, "accuracy", "drawn pictures, test accuracy after 36", ".1%"),
 }
 
 
 def start() -> float:
-    """Set the style of figures and return the time, in seconds of a clock that `provenance` reads again."""
+    """Set the style of figures, keep compiled programs on disk, and return the time, which `provenance` reads again."""
+    from imgbook import training  # JAX is not needed to build the pages, which is what else imports this module
+
     plotting.use_style()
+    training.use_compilation_cache()
     return time.perf_counter()
 
 

@@ -3,6 +3,7 @@
 import os
 
 PRESETS = ("smoke", "quick", "full")
+SAMPLES = {"smoke": 50, "quick": 2000, "full": 10_000}  # generated images that a model is judged by
 
 
 def current(preset: str | None = None) -> str:

@@ -1,5 +1,7 @@
 """Where the data sets are and how their files are read: in the package, in a local folder, or on a mirror.
 
+Whole sets that are in no folder are downloaded from public mirrors, see `find_file` and `imgbook.download`.
+
 Every file is checked against the SHA-256 of its content (of the members, not of the archive, since mirrors repack).
 """
 
@@ -8,9 +10,9 @@ import hashlib
 import os
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -28,6 +30,9 @@ class Source:
     files: tuple[str, ...]
     read_embedded: Callable[[], dict[str, tuple[np.ndarray, np.ndarray]]]
     read_full: Callable[[Callable[[str], Path], str], tuple[np.ndarray, np.ndarray]]
+    check: Callable[
+        [Path, str], object
+    ]  # (path, file): ValueError unless the content is that of `file`
 
 
 def official(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +50,8 @@ def official(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 def check_name(name: str) -> None:
     if name not in SOURCES:
         raise ValueError(
-            f"unknown data set {name!r}; allowed: {', '.join(SOURCES)} (your own: Dataset.from_arrays)"
+            f"unknown data set {name!r}; allowed: {', '.join(SOURCES)} "
+            "(your own: data.from_folder or Dataset.from_arrays)"
         )
 
 
@@ -90,6 +96,21 @@ def read_embedded_cifar10() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 # --- whole sets -----------------------------------------------------------------------------------------------
 
+# Public mirrors in the order in which they are tried; the file's name is appended. The archives of CIFAR-10 differ from
+# mirror to mirror, their members do not. The publisher's own server is last, because it has become very slow.
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "cifar10": (
+        "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/cifar10/",
+        "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
+        "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
+        "https://www.cs.toronto.edu/~kriz/",
+    ),
+}
+
 
 def data_folder() -> Path:
     """Where whole data sets are kept: `IMGBOOK_DATA_DIR`, else the user's cache folder."""
@@ -98,42 +119,62 @@ def data_folder() -> Path:
     return Path(os.environ.get("IMGBOOK_DATA_DIR") or pooch.os_cache("imgbook"))
 
 
+def own_mirror() -> str:
+    """`IMGBOOK_DATA_MIRROR`: a folder or a URL that is tried before the public mirrors, or `none`: no download."""
+    return os.environ.get("IMGBOOK_DATA_MIRROR", "")
+
+
+def local_files(name: str, file: str) -> list[Path]:
+    """Where on this machine `NAME/FILE` may be: in the data folder, and in `IMGBOOK_DATA_MIRROR` if it is a folder."""
+    mirror = own_mirror()
+    is_folder = mirror not in ("", "none") and not is_url(mirror)
+    folders = [data_folder(), *([Path(mirror)] if is_folder else [])]
+    return [folder / name / file for folder in folders]
+
+
+def urls(name: str, file: str) -> list[str]:
+    """Where `NAME/FILE` can be downloaded from, in the order in which it is tried; empty if the user wants none."""
+    mirror = own_mirror()
+    if mirror == "none":
+        return []
+    own = [f"{mirror.rstrip('/')}/{name}/{file}"] if is_url(mirror) else []
+    return own + [base + file for base in MIRRORS[name]]
+
+
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
 def find_file(name: str, file: str) -> Path:
-    """The file `NAME/FILE` in the data folder or in `IMGBOOK_DATA_MIRROR` (a folder, or a URL to download from)."""
-    local = data_folder() / name / file
-    mirror = os.environ.get("IMGBOOK_DATA_MIRROR", "")
-    if local.exists():
-        return local
-    if mirror.startswith(("http://", "https://")):
-        return download(f"{mirror.rstrip('/')}/{name}/{file}", local)
-    if mirror and (Path(mirror) / name / file).exists():
-        return Path(mirror) / name / file
-    tried = f"{local}" + (f" and {Path(mirror) / name / file}" if mirror else "")
+    """The file `NAME/FILE` of a whole set, in a folder of this machine or downloaded into the data folder.
+
+    Raises:
+        FileNotFoundError: it is nowhere to be had; the message says what was tried and names the ways out.
+        OSError: it cannot be written.
+    """
+    from imgbook import download
+
+    candidates, addresses = local_files(name, file), urls(name, file)
+    for path in candidates:
+        if path.exists():
+            return path
+    failures = "Nothing was downloaded, because IMGBOOK_DATA_MIRROR is none."
+    if addresses:
+        try:
+            return download.fetch(
+                addresses, candidates[0], lambda part: SOURCES[name].check(part, file)
+            )
+        except ConnectionError as error:
+            failures = f"It could not be downloaded (no network?):\n{error}\n"
     raise FileNotFoundError(
-        f"preset full needs the whole {name} data set, and {file} is not there (looked for {tried}). Ways out: put "
-        f"{', '.join(SOURCES[name].files)} into {data_folder() / name}; or set IMGBOOK_DATA_MIRROR to a folder or URL "
-        f"that holds {name}/{file}; or use preset quick, whose data are in the package."
+        f"preset full needs the whole {name} data set, and {file} is not there (looked for "
+        f"{' and '.join(map(str, candidates))}). {failures} Ways out: put {', '.join(SOURCES[name].files)} into "
+        f"{data_folder() / name} by hand; or set IMGBOOK_DATA_MIRROR to a folder or URL that holds {name}/{file}; "
+        "or use preset quick, whose data are in the package."
     )
 
 
-def download(url: str, target: Path) -> Path:
-    """Download `url` to `target` with a progress bar; a broken download leaves nothing behind."""
-    import pooch
-    import requests
-
-    try:
-        pooch.retrieve(
-            url, known_hash=None, fname=target.name, path=target.parent, progressbar=True
-        )
-    except (requests.RequestException, OSError) as error:
-        raise FileNotFoundError(
-            f"could not download {url} ({type(error).__name__}: {error}). Check IMGBOOK_DATA_MIRROR and the network, "
-            f"or put the file into {target.parent} by hand."
-        ) from error
-    return target
-
-
-def checked(path: Path, member: str, content: bytes, sha256: str) -> bytes:
+def checked(member: str, content: bytes, sha256: str) -> bytes:
     """`content` if its SHA-256 is right.
 
     Raises:
@@ -141,11 +182,13 @@ def checked(path: Path, member: str, content: bytes, sha256: str) -> bytes:
     """
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ValueError(
-            f"{path}: {member} has SHA-256 {found[:16]}..., expected {sha256[:16]}...; "
-            "the file is damaged or another one: delete it and get it again"
-        )
+        raise ValueError(f"{member} has SHA-256 {found[:16]}..., expected {sha256[:16]}...")
     return content
+
+
+def advised(path: Path, error: ValueError) -> ValueError:
+    """The error about the content of a file, with the file and the way out."""
+    return ValueError(f"{path}: {error}; delete it and get it again")
 
 
 MNIST_SHA256 = {
@@ -156,6 +199,16 @@ MNIST_SHA256 = {
 }
 
 
+def mnist_member(path: Path, member: str) -> bytes:
+    """The unpacked idx file at `path`. Raises ValueError if it is damaged or another one."""
+    packed = path.read_bytes()
+    try:
+        content = gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"the file is damaged ({error})") from error
+    return checked(member, content, MNIST_SHA256[member])
+
+
 def read_full_mnist(find: Callable[[str], Path], part: str) -> tuple[np.ndarray, np.ndarray]:
     """The publisher's idx files: 16 (images) or 8 (labels) bytes of header, then one byte a pixel or label."""
     arrays = []
@@ -163,14 +216,10 @@ def read_full_mnist(find: Callable[[str], Path], part: str) -> tuple[np.ndarray,
         member = f"{'train' if part == 'train' else 't10k'}-{kind}"
         path = find(member + ".gz")
         try:
-            content = gzip.decompress(path.read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and get it again") from error
-        arrays.append(
-            np.frombuffer(
-                checked(path, member, content, MNIST_SHA256[member]), np.uint8, offset=header
-            )
-        )
+            content = mnist_member(path, member)
+        except ValueError as error:
+            raise advised(path, error) from error
+        arrays.append(np.frombuffer(content, np.uint8, offset=header))
     images, labels = arrays
     return images.reshape(-1, 28, 28, 1), labels  # [N * 784] -> [N, 28, 28, 1]
 
@@ -185,21 +234,36 @@ CIFAR10_SHA256 = {
 }
 
 
+def cifar10_members(path: Path, members: Sequence[str]) -> list[bytes]:
+    """Members of the binary archive at `path`, in order. Raises ValueError if it is damaged or one is missing.
+
+    They are found by their own names: some mirrors packed them without the folder `cifar-10-batches-bin`.
+    """
+    contents = {}
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file) as archive:
+            for entry in archive:
+                member = PurePosixPath(entry.name).name.removesuffix(".bin")
+                if entry.isfile() and member in members:
+                    contents[member] = archive.extractfile(entry).read()
+    except FileNotFoundError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"the file is damaged ({error})") from error
+    if missing := [member for member in members if member not in contents]:
+        raise ValueError(f"the archive lacks {', '.join(missing)}")
+    return [checked(member, contents[member], CIFAR10_SHA256[member]) for member in members]
+
+
 def read_full_cifar10(find: Callable[[str], Path], part: str) -> tuple[np.ndarray, np.ndarray]:
     """The publisher's binary archive: records of a label byte and 1,024 bytes each of red, green and blue."""
     path = find("cifar-10-binary.tar.gz")
     members = [m for m in CIFAR10_SHA256 if m.startswith("data" if part == "train" else "test")]
-    records = []
     try:
-        with tarfile.open(path) as archive:
-            for member in members:
-                content = archive.extractfile(f"cifar-10-batches-bin/{member}.bin").read()
-                records.append(
-                    np.frombuffer(checked(path, member, content, CIFAR10_SHA256[member]), np.uint8)
-                )
-    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and get it again") from error
-    table = np.concatenate(records).reshape(-1, 3073)  # [N, 1 + 3 * 1024]
+        contents = cifar10_members(path, members)
+    except ValueError as error:
+        raise advised(path, error) from error
+    table = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, 3073)  # [N, 1 + 3 * 1024]
     return table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), table[:, 0]  # NCHW -> NHWC
 
 
@@ -212,6 +276,7 @@ SOURCES = {
         files=tuple(f"{member}.gz" for member in MNIST_SHA256),
         read_embedded=read_embedded_mnist,
         read_full=read_full_mnist,
+        check=lambda path, file: mnist_member(path, file.removesuffix(".gz")),
     ),
     "cifar10": Source(
         class_names=(
@@ -232,5 +297,6 @@ SOURCES = {
         files=("cifar-10-binary.tar.gz",),
         read_embedded=read_embedded_cifar10,
         read_full=read_full_cifar10,
+        check=lambda path, file: cifar10_members(path, list(CIFAR10_SHA256)),
     ),
 }
