@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from imgbook import data
 
+# Before jax is imported, here and in the processes that tests start.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "imgbook-tests-xla")
+)
 # Here and not by MPLBACKEND: the environment is inherited by the notebooks that the same run of pytest starts.
 matplotlib.use("Agg")
 
@@ -20,11 +25,12 @@ NO_DATA = Path(tempfile.gettempdir()) / "imgbook-tests-have-no-data"
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Preset smoke, no data folder, no mirror, not strict, whatever the caller's environment says."""
+    """Preset smoke, no data folder, no download, not strict, whatever the caller's environment says."""
     for name in [name for name in os.environ if name.startswith("IMGBOOK_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("IMGBOOK_PRESET", "smoke")
     monkeypatch.setenv("IMGBOOK_DATA_DIR", str(NO_DATA))
+    monkeypatch.setenv("IMGBOOK_DATA_MIRROR", "none")
 
 
 @functools.cache
@@ -59,3 +65,13 @@ def losses(
         state, metrics = step(state, batch)
         values.append(float(metrics[metric]))
     return values, state
+
+
+def interrupt_at(number: int, times: int = 1) -> Callable:
+    """A callback that sends the signal of Ctrl-C at a step."""
+
+    def callback(i, state):
+        for _ in range(times if i == number else 0):
+            signal.raise_signal(signal.SIGINT)
+
+    return callback

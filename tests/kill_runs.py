@@ -1,7 +1,7 @@
 """Kill trainings at random moments, resume them, and compare the last bit of what they end with.
 
-    python scripts/kill_runs.py            # 20 kills
-    python scripts/kill_runs.py --kills 3 --seed 1
+    python tests/kill_runs.py            # 20 kills
+    python tests/kill_runs.py --kills 3 --seed 1
 
 A small GAN is trained in a process of its own, once without checkpoints and once with a checkpoint every few steps,
 killed (SIGKILL) again and again at random moments, in a step, while saving or while starting, and started again until

@@ -14,9 +14,10 @@ import kill_runs
 import numpy as np
 import optax
 import pytest
+from conftest import interrupt_at
 from flax import nnx
 
-from imgbook import checkpoints, training
+from imgbook import files, training
 from imgbook.checkpoints import CheckpointError, Checkpoints, as_numpy, restore
 
 STEPS = 24
@@ -152,8 +153,6 @@ def test_resuming_a_finished_run_returns_it(tmp_path, whole):
 
 
 def test_an_interrupted_run_is_saved_where_it_stopped(tmp_path, whole):
-    from test_training import interrupt_at
-
     _, history = train(tmp_path, callback=interrupt_at(7), every=100)
     assert len(history.metrics["loss"]) == 7
     assert steps_in(tmp_path) == [7]
@@ -226,9 +225,9 @@ def test_impossible_options_are_refused(name, value):
 def test_a_folder_that_cannot_be_written_to_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
     called = []
-    with pytest.raises(OSError, match=r"checkpoints cannot be written to .*file"):
+    with pytest.raises(OSError, match=r"cannot write into .*file"):
         train(tmp_path / "file", callback=lambda i, s: called.append(i))
-    with pytest.raises(OSError, match="checkpoints cannot be written to"):
+    with pytest.raises(OSError, match="cannot write into"):
         train(tmp_path / "file" / "below", callback=lambda i, s: called.append(i))
     assert called == []
     assert (tmp_path / "file").read_text() == "in the way"
@@ -241,7 +240,7 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", refused)
-    with pytest.raises(PermissionError, match=r"cannot be written to .*Permission denied"):
+    with pytest.raises(PermissionError, match=r"cannot write into .*Permission denied"):
         train(tmp_path / "run")
 
 
@@ -309,7 +308,7 @@ def test_a_loss_that_is_not_finite_names_the_last_checkpoint(tmp_path):
 # --- damage ---------------------------------------------------------------------------------------------------
 
 
-def files(folder: Path) -> list[Path]:
+def all_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
 
 
@@ -340,14 +339,14 @@ def test_flipped_bits_and_cut_or_missing_files_are_never_taken_for_whole(copied,
     older = outcome(copied.parent / "older")
     assert older.startswith("step 10,")
     damages = 0
-    for file in files(copied / "12"):
+    for file in all_files(copied / "12"):
         content = file.read_bytes()
         for damaged in damaged_ways(content):
             if damaged is None:
                 file.unlink()
             else:
                 file.write_bytes(damaged)
-            assert checkpoints.damage(copied / "12"), (file, damaged)
+            assert files.damage(copied / "12"), (file, damaged)
             damages += 1
         assert outcome(copied) == older, file
         file.write_bytes(content)
@@ -361,18 +360,18 @@ def test_flipped_bits_and_cut_or_missing_files_are_never_taken_for_whole(copied,
 
 def test_a_file_too_many_is_noticed(copied):
     (copied / "12" / "arrays" / "more").write_text("x")
-    assert checkpoints.damage(copied / "12") == "damaged (arrays/more has changed)"
+    assert files.damage(copied / "12") == "damaged (arrays/more has changed)"
 
 
 def test_a_run_killed_before_its_first_checkpoint_was_sealed_starts_again(tmp_path, whole):
     killed(tmp_path, 6)
-    (tmp_path / "5" / checkpoints.SEAL).unlink()  # as if killed after Orbax and before the seal
+    (tmp_path / "5" / files.SEAL).unlink()  # as if killed after Orbax and before the seal
     same_bits(train(tmp_path, resume=True), whole)
     assert (tmp_path / "5.unfinished").is_dir()
 
 
 def test_a_run_goes_on_from_before_the_damage_and_keeps_what_was_damaged(copied, whole, capsys):
-    for file in files(copied / "12"):
+    for file in all_files(copied / "12"):
         file.write_bytes(b"?")
     same_bits(train(copied, resume=True, every=12, keep=5), whole)
     assert (copied / "12.damaged").is_dir()
@@ -384,9 +383,28 @@ def test_a_run_goes_on_from_before_the_damage_and_keeps_what_was_damaged(copied,
 
 
 def test_a_folder_with_nothing_whole_is_refused_and_left_alone(copied):
-    for file in files(copied):
+    for file in all_files(copied):
         file.write_bytes(b"?")
     before = contents(copied)
     with pytest.raises(ValueError, match=r"no checkpoint in .* is whole \(there are 12, 10, 5\)"):
         train(copied, resume=True)
     assert contents(copied) == before
+
+
+def test_the_old_checkpoint_goes_only_when_the_new_one_is_sealed(tmp_path, whole, monkeypatch):
+    """With one kept, a kill between Orbax's last write and the seal must not leave nothing whole."""
+    train_one = dict(keep=1, resume=True)
+    killed(tmp_path, 6, keep=1)
+    assert steps_in(tmp_path) == [5]
+    seal = files.seal
+
+    def kill(folder):
+        raise Killed
+
+    monkeypatch.setattr(files, "seal", kill)
+    with pytest.raises(Killed):
+        train(tmp_path, **train_one)
+    assert steps_in(tmp_path) == [5, 10]
+    monkeypatch.setattr(files, "seal", seal)
+    same_bits(train(tmp_path, **train_one), whole)
+    assert steps_in(tmp_path) == [24]

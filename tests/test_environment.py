@@ -271,7 +271,8 @@ def test_tests_of_the_package_import_nothing_else():
     """What they import is there under every version; a test that needs more is one of the checkout."""
     tools = [Requirement(line) for line in environments.requirements_of_tests(PROJECT)]
     there = {requirement.name for requirement in [*DEPENDENCIES, *tools]} - {"pillow"} | {"PIL"}
-    there |= {"IPython", "conftest", "imgbook"} | sys.stdlib_module_names
+    there |= {"IPython", "imgbook"} | sys.stdlib_module_names
+    there |= {path.stem for path in (ROOT / "tests").glob("*.py")} - {"test_versions"}
     for path in sorted((ROOT / "tests").glob("test_*.py")):
         if path.name not in test_versions.CHECKOUT_TESTS:
             more = imported(path) - there

@@ -98,6 +98,18 @@ def test_ring_has_the_moments_of_the_mixture():
     )  # Rayleigh distribution at 3
 
 
+def test_batches_are_fresh_points_that_any_step_can_draw_again():
+    key = jax.random.key(5)
+    stream = flow.ring_batches(key, CONFIG)
+    drawn = [batch[0] for batch, _ in zip(stream, range(4), strict=False)]
+    for step, points in enumerate(drawn):
+        expected = flow.ring(jax.random.fold_in(key, step), CONFIG.batch_size, CONFIG)
+        np.testing.assert_array_equal(points, expected)
+    later = stream.draw(stream.data, stream.plan(2, 5)[1])[0]  # step 3, without those before
+    np.testing.assert_array_equal(later, drawn[3])
+    assert len(np.unique(np.concatenate(drawn), axis=0)) == 4 * CONFIG.batch_size
+
+
 def test_interpolation_ends_are_noise_and_data():
     x1 = flow.ring(jax.random.key(0), 50, CONFIG)
     x_t, t, target = flow.interpolate(jax.random.key(1), x1)

@@ -1,18 +1,22 @@
-"""Result records and their bands, presets, what the pages say of them, and the command line."""
+"""Result records: what they hold, when they are stale, their bands, and what the pages say of them; presets."""
 
+import builtins
 import datetime
+import dis
 import json
 import os
 import subprocess
 import sys
 import time
+from types import CodeType, SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from conftest import loaded
 
 import imgbook
-from imgbook import experiments, pages, presets, records
+from imgbook import experiments, pages, presets, records, staleness, vae
 
 SEEDS = [0, 1, 2, 3, 4]
 ACCURACY = [0.71, 0.74, 0.69, 0.73, 0.72]
@@ -26,15 +30,18 @@ def folder(monkeypatch, tmp_path):
 
 
 def write(name="demo", seeds=SEEDS, seconds=None, **values):
-    return records.write(
+    return records.write(records.new(
         name,
         command=f"python -m imgbook record {name}",
         preset="quick",
+        source_hash="s" * 64,
         data_hash="d" * 64,
+        judge_hash="",
         seeds=seeds,
         seconds=seconds or [1.2345] * len(seeds),
         values=values or {"accuracy": ACCURACY, "loss": [1.0, 1.1, 0.9, 1.05, 0.95]},
-    )
+        smoke={"net/loss": np.asarray([2.5, 1.25], np.float32)},
+    ))  # fmt: skip
 
 
 # --- writing and reading --------------------------------------------------------------------------------------
@@ -44,12 +51,13 @@ def test_round_trip(folder):
     path = write()
     assert path == folder / "demo.json"
     record = records.load("demo")
-    assert set(record) == set(records.KEYS)
+    assert set(record) == {*records.KEYS, *records.REPEAT_KEYS}
+    assert record["smoke"] == {"net/loss": [2.5, 1.25]}
+    assert record["equivalents"] == []
     assert record["values"]["accuracy"] == ACCURACY
     assert record["seeds"] == SEEDS
     assert record["seconds"] == [1.23] * 5
     assert record["version"] == imgbook.__version__
-    assert record["source_hash"] == records.source_hash()
     assert {"python", "jax", "flax", "optax", "numpy"} <= set(record["versions"])
     assert "cores" in record["device"]
 
@@ -72,6 +80,14 @@ def test_incomplete_record_names_what_it_lacks(folder):
         records.load("demo")
 
 
+def test_damaged_record_is_named(folder):
+    path = write()
+    path.write_text(path.read_text()[:-100])
+    assert records.names() == ["demo"]
+    with pytest.raises(ValueError, match="'demo' is damaged"):
+        records.load("demo")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -91,20 +107,377 @@ def test_a_value_that_is_missing_or_not_finite_is_not_written(folder, changes):
     assert not list(folder.iterdir())
 
 
-def test_source_hash_follows_names_and_contents(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
-    hashes = []
-    for change in (
-        lambda: (tmp_path / "a.py").write_text("x = 1"),
-        lambda: (tmp_path / "a.py").write_text("x = 2"),
-        lambda: (tmp_path / "a.py").rename(tmp_path / "b.py"),
-        lambda: (tmp_path / "c.py").write_text(""),
+def test_a_failed_write_leaves_the_old_record(monkeypatch, folder):
+    path = write()
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write(accuracy=SEEDS)
+    assert path.read_bytes() == before
+    assert list(folder.iterdir()) == [path]
+
+
+def test_times_of_the_build_are_no_record(folder):
+    write()
+    (folder / "build.json").write_text("{}")
+    assert records.names() == ["demo"]
+
+
+# --- the hash of the sources ----------------------------------------------------------------------------------
+
+PACKAGE = {
+    "__init__": '__version__ = "1"',
+    "a": "from typing import TYPE_CHECKING\nfrom demo import b\nif TYPE_CHECKING:\n    import demo.figures",
+    "b": 'def f():\n    """Say."""\n    from .c import g  # late\n    return g() if True else f"a{1}{2}"',
+    "c": "import os\nimport demo.d as d, json\nfrom demo import something",
+    "d": "",
+    "figures": "from demo import e",
+    "e": "x = 1",
+}
+
+
+def run_a():
+    from demo import a
+
+    return a
+
+
+def run_d():
+    import demo.d
+
+    return demo.d
+
+
+@pytest.fixture
+def package(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    for name, text in PACKAGE.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_modules_are_those_that_a_run_imports(package):
+    assert staleness.modules(run_a, package) == ["__init__", "a", "b", "c", "d"]
+    assert staleness.modules(run_d, package) == ["__init__", "d"]
+    assert staleness.modules(package_free, package) == ["__init__"]
+
+
+def package_free():
+    import os
+
+    return os
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "changes"),
+    [
+        ("d", "x = 1", True),
+        ("d", "# a comment", False),
+        ("d", '"""A docstring."""', False),
+        ("b", PACKAGE["b"].replace("Say", "Tell"), False),
+        ("b", PACKAGE["b"].replace("  # late", "\n"), False),
+        ("b", PACKAGE["b"].replace("True", "False"), True),
+        ("b", PACKAGE["b"].replace("{2}", "{3}"), True),
+        ("b", PACKAGE["b"].replace("{1}{2}", "{1}b{2}"), True),
+        ("__init__", '__version__ = "2"', False),
+        ("__init__", "setting = 2", True),
+        ("figures", "x = 1", False),
+        ("e", "x = 2", False),
+    ],
+)
+def test_source_hash_follows_what_runs(package, name, text, changes):
+    before = staleness.source_hash(run_a, package)
+    (package / f"{name}.py").write_text(text)
+    assert (staleness.source_hash(run_a, package) != before) is changes
+
+
+def test_source_hash_follows_the_run_and_names_of_modules(package):
+    before = staleness.source_hash(run_d, package)
+    assert before != staleness.source_hash(package_free, package)
+    (package / "d.py").rename(package / "d2.py")
+    assert staleness.source_hash(run_d, package) != before
+
+
+def globals_of(code: CodeType) -> set[str]:
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    own = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    return own.union(*map(globals_of, inner))
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_a_run_uses_nothing_that_its_hash_leaves_out(name):
+    """Its own text and modules are hashed; the module it stands in is not."""
+    run = experiments.EXPERIMENTS[name].run
+    assert globals_of(run.__code__) <= set(dir(builtins))
+    found = staleness.modules(run)
+    assert not {"experiments", "cli", "__main__", "pages", "plotting", "records"} & set(found)
+    assert ("flow" in found) == (name == "flow")
+
+
+# Runs each recording command at preset smoke; before each, forgets all modules but the command line's own.
+RECORD_ALL = """
+import json, sys
+from click.testing import CliRunner
+import imgbook
+from imgbook import cli, experiments
+
+own = {"cli", "console", "experiments", "outputs", "records", "runs", "staleness"}
+done = {}
+for name in experiments.EXPERIMENTS:
+    for module in [m for m in sys.modules if m.startswith("imgbook.") and m[8:] not in own]:
+        del sys.modules[module]
+        delattr(imgbook, module[8:])
+    words = ["record", name, "--preset", "smoke", "--seeds", "0", "--results", sys.argv[1]]
+    result = CliRunner().invoke(cli.main, words)
+    loaded = [m[8:] for m in sys.modules if m.startswith("imgbook.") and m[8:] not in own]
+    done[name] = result.exit_code, result.stdout, result.stderr[-500:], loaded
+print(json.dumps(done))
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """All records at preset smoke: folder, and exit code, stdout, stderr and loaded modules by name."""
+    results = tmp_path_factory.mktemp("results")
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("IMGBOOK_")},
+        "IMGBOOK_DATA_DIR": str(results / "none"),
+        "IMGBOOK_DATA_MIRROR": "none",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # these runs compile far longer than they train
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD_ALL, str(results)],
+        capture_output=True, text=True, timeout=300, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return results, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_each_recording_command_writes_a_whole_record(monkeypatch, recorded, name):
+    results, done = recorded
+    code, stdout, stderr, loaded = done[name]
+    assert code == 0, stderr
+    line = json.loads(stdout)
+    assert line["files"] == [str(results / f"{name}-smoke.json")]
+    monkeypatch.setattr(records, "folder", lambda: results)
+    record = records.load(f"{name}-smoke")
+    assert set(record) == {*records.KEYS, *records.REPEAT_KEYS}
+    assert record["command"] == f"python -m imgbook record {name} --preset smoke --seeds 0"
+    assert line["metrics"] == record["values"]
+    for measure, values in record["values"].items():
+        assert record["smoke"][f"values/{measure}"] == values  # preset smoke, seed 0: the same run
+    others = ("values/", "smoke/")
+    steps = {len(v) for k, v in record["smoke"].items() if not k.startswith(others)}
+    assert steps == {60 if name == "flow" else 4}
+    assert all(np.isfinite(v).all() for v in record["smoke"].values())
+    assert records.freshness(record) == ("fresh", "")
+    assert set(loaded) <= set(staleness.modules(experiments.EXPERIMENTS[name].run))
+
+
+# --- stale records --------------------------------------------------------------------------------------------
+
+
+def outcome(seed: int, *losses: float, steps: int | None = None) -> tuple:
+    history = SimpleNamespace(metrics={"loss": np.asarray(losses)}, seconds=0.5)
+    config = SimpleNamespace(num_steps=steps or len(losses))
+    return {"measure": 10.0 + seed}, {"net": (None, history, config)}
+
+
+def first_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0, 0.0)
+
+
+def renamed_run(data_name, preset, seed):
+    losses = 2.0, 1.0, 0.0
+    return outcome(seed, *losses)
+
+
+def rounded_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0 + 5e-7, 5e-10)
+
+
+def other_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0 + 5e-6, 1.0)
+
+
+def near_zero_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0, 5e-9)
+
+
+def longer_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0, 0.0, 0.0)
+
+
+def nan_run(data_name, preset, seed):
+    return outcome(seed, 2.0, np.nan, 0.0)
+
+
+def interrupted_run(data_name, preset, seed):
+    return outcome(seed, 2.0, 1.0, steps=3)
+
+
+@pytest.fixture
+def made(monkeypatch, folder):
+    """A record of `first_run`; call it with another run to change the sources."""
+
+    def change(run, **fields):
+        monkeypatch.setitem(
+            experiments.EXPERIMENTS, "vae", experiments.Experiment(run, "mnist", **fields)
+        )
+
+    monkeypatch.setattr(experiments, "keep_weights", lambda *_: [])
+    change(first_run)
+    experiments.record("vae", "quick", [0, 1], "python -m imgbook record vae --seeds 0 1")
+    return change
+
+
+def test_a_record_is_fresh_until_what_it_ran_changes(made):
+    record = records.load("vae")
+    assert record["smoke"]["net/loss"] == [2.0, 1.0, 0.0]
+    assert record["smoke"]["values/measure"] == [10.0]
+    assert record["smoke"]["quick/num_steps"] == [vae.VAEConfig().num_steps]
+    assert record["smoke"]["quick/image_shape"] == [28, 28, 1]
+    assert records.freshness(record) == ("fresh", "")
+    assert records.stale(record) == ""
+    made(renamed_run)
+    said = records.stale(record)
+    assert said.startswith("record 'vae' is stale: sources that its run imports have changed")
+    assert 'python -m imgbook equivalent vae --reason "..."' in said
+    assert "python -m imgbook record vae --seeds 0 1" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("data_hash", "the data have changed"),
+        ("judge_hash", "the weights of the judge have changed"),
+    ],
+)
+def test_other_data_or_another_judge_need_a_new_record(made, folder, key, why):
+    record = {**records.load("vae"), key: "0" * 64}
+    records.write(record)
+    assert why in records.stale(record)
+    assert "equivalent" not in records.stale(record)
+    with pytest.raises(ValueError, match=f"{why}; record anew with: python -m imgbook record vae"):
+        staleness.equivalent("vae", "the same")
+
+
+def test_the_judge_counts_for_runs_that_it_scores(made):
+    made(first_run, judged=True)
+    assert "the weights of the judge have changed" in records.stale(records.load("vae"))
+
+
+def test_a_record_of_old_form_is_stale_and_readable(made, folder):
+    record = {k: v for k, v in records.load("vae").items() if k not in records.REPEAT_KEYS}
+    records.write(record)
+    assert records.load("vae") == record
+    said = records.stale(record)
+    assert said.startswith("record 'vae' is stale: it was written without judge_hash, smoke, equiv")
+    assert said.endswith("record anew with: python -m imgbook record vae --seeds 0 1")
+    with pytest.raises(ValueError, match="written without"):
+        staleness.equivalent("vae", "the same")
+
+
+def test_equal_smoke_runs_are_accepted_once(made, monkeypatch):
+    made(rounded_run)
+    _, path = staleness.equivalent("vae", "another order\nof sums")
+    record = json.loads(path.read_text())
+    (entry,) = record["equivalents"]
+    assert entry["source_hash"] == staleness.source_hash(rounded_run)
+    assert entry["reason"] == "another order of sums"
+    assert entry["largest_difference"] == pytest.approx(5e-7, rel=1e-3)
+    assert entry["metrics"]["net/loss"] == entry["largest_difference"]
+    assert entry["metrics"]["values/measure"] == 0
+    assert entry["versions"] == records.versions()
+    state, why = records.freshness(record)
+    assert state == "equivalent"
+    assert why == f"another order of sums (accepted {entry['date']}, largest difference 5e-07)"
+    assert records.stale(record) == ""
+    with pytest.raises(ValueError, match="'vae' is equivalent; there is nothing to accept"):
+        staleness.equivalent("vae", "again")
+    made(renamed_run)
+    assert "sources" in records.stale(records.load("vae"))
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (
+            other_run,
+            r"net/loss at step 2 was 1 and is 1\.000005, .* 5e-06 \(allowed 1e-06\); 1 of ",
+        ),
+        (near_zero_run, "net/loss at step 3 was 0 and is 5e-09, a relative difference of 5e-06"),
+        (longer_run, "net/loss has 4 steps, stored are 3"),
+        (nan_run, "net/loss at step 2 was 1 and is nan"),
+    ],
+)
+def test_other_numbers_are_refused(made, folder, run, said):
+    before = (folder / "vae.json").read_bytes()
+    made(run)
+    with pytest.raises(staleness.NotEquivalent, match=said) as error:
+        staleness.equivalent("vae", "surely the same")
+    assert "Record anew with: python -m imgbook record vae --seeds 0 1" in str(error.value)
+    assert "It was made with" not in str(error.value)  # same machine, same versions
+    assert (folder / "vae.json").read_bytes() == before
+
+
+def test_other_hyperparameters_of_the_records_preset_are_refused(made, monkeypatch):
+    """The smoke run cannot see them."""
+    made(renamed_run)
+    longer = vae.config_for(loaded("mnist", "train"), "quick", num_steps=5000)
+    monkeypatch.setattr(vae, "config_for", lambda *_: longer)
+    with pytest.raises(staleness.NotEquivalent, match=r"quick/num_steps was 3600 and is 5000, "):
+        staleness.equivalent("vae", "surely the same")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "found"),
+    [
+        ("concepts", "quick", {"quick/hidden": [128.0]}),
+        ("cnn-cifar10", "quick", {"quick/widths": [32.0, 64.0, 128.0], "quick/flip": [1.0]}),
+        ("flow", "full", {"full/num_steps": [20_000.0]}),
+        ("judge", "full", {"full/num_classes": [11.0]}),
+    ],
+)
+def test_settings_are_the_hyperparameters_as_numbers(name, preset, found):
+    assert found.items() <= staleness.settings(name, preset).items()
+
+
+def test_a_refusal_says_when_versions_differ(made):
+    record = records.load("vae")
+    record["versions"]["jax"] = "0.1"
+    records.write(record)
+    made(other_run)
+    with pytest.raises(
+        staleness.NotEquivalent, match=rf"made with jax 0\.1, now {jax.__version__}:"
     ):
-        change()
-        hashes.append(records.source_hash())
-    assert len(set(hashes)) == 4
-    (tmp_path / "notes.txt").write_text("not a source")
-    assert records.source_hash() == hashes[-1]
+        staleness.equivalent("vae", "surely the same")
+
+
+def test_acceptance_needs_a_reason_and_a_stale_record(made):
+    with pytest.raises(ValueError, match="'vae' is fresh; there is nothing to accept"):
+        staleness.equivalent("vae", "why not")
+    made(renamed_run)
+    with pytest.raises(ValueError, match="the reason is empty"):
+        staleness.equivalent("vae", " \n")
+    with pytest.raises(FileNotFoundError, match="'gan'; there are: vae"):
+        staleness.equivalent("gan", "why not")
+
+
+def test_an_interrupted_run_is_no_record(made, folder):
+    before = (folder / "vae.json").read_bytes()
+    made(interrupted_run)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.record("vae", "quick", [0], "the command")
+    assert (folder / "vae.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", records.names())
+def test_no_result_record_is_stale(name):
+    assert records.stale(records.load(name)) == ""
 
 
 # --- bands ----------------------------------------------------------------------------------------------------
@@ -240,81 +613,44 @@ def test_unknown_preset_names_its_origin_and_the_allowed_ones(monkeypatch):
         presets.current()
 
 
-# --- command line ---------------------------------------------------------------------------------------------
+# --- recording ------------------------------------------------------------------------------------------------
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "imgbook", *arguments],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [
-        (["record", "dcgan"], {}, "error: unknown experiment 'dcgan'; allowed: "),
-        (
-            ["record", "vae", "--preset", "tiny"],
-            {},
-            "error: unknown preset 'tiny' (argument preset); allowed: smoke",
-        ),
-        (
-            ["record", "vae"],
-            {"IMGBOOK_PRESET": "tiny"},
-            "error: unknown preset 'tiny' (environment variable",
-        ),
-        (["record", "vae", "--seeds", "zero"], {}, "invalid int value: 'zero'"),
-        ([], {}, "required: command"),
-    ],
-)
-def test_command_line_errors_are_one_message_and_code_two(arguments, environment, said):
-    done = command(*arguments, **environment)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-
-
-def test_command_line_names_every_experiment():
-    done = command("record", "--help")
-    assert done.returncode == 0
-    assert all(name in done.stdout for name in experiments.EXPERIMENTS)
-
-
-def test_command_line_smoke_run_writes_no_record():
-    done = command("record", "vae", "--preset", "smoke", "--seeds", "0")
-    assert done.returncode == 0, done.stderr
-    assert "vae, seed 0:" in done.stdout
-    assert "negative_elbo" in done.stdout
-    assert "wrote" not in done.stdout
-    # Not "the folder is as before": a recording may be under way beside the tests.
-    found = [json.loads(path.read_text()).get("preset") for path in records.folder().glob("*.json")]
-    assert "smoke" not in found
-
-
-def test_record_writes_one_value_a_seed(monkeypatch, folder):
+def test_record_writes_one_value_a_seed(monkeypatch, made, folder):
     """The bookkeeping around a run, with a run that takes no time."""
-    runs = []
+    runs, kept = [], []
 
     def run(data_name, preset, seed):
         runs.append((data_name, preset, seed))
-        return {"measure": 10.0 + seed}, 0.5
+        return outcome(seed, 1.0)
 
-    monkeypatch.setitem(experiments.EXPERIMENTS, "vae", (run, "mnist"))
-    experiments.record("vae", "smoke", [0], "the command")
-    assert runs.pop() == ("mnist", "smoke", 0)
-    assert not list(folder.iterdir())  # nothing is written at smoke
-    experiments.record("vae", "quick", [3, 1], "the command")
-    assert runs == [("mnist", "quick", 3), ("mnist", "quick", 1)]
+    def keep(made, values, training):
+        kept.append((made["name"], values))
+        return [folder / "weights"]
+
+    monkeypatch.setattr(experiments, "keep_weights", keep)
+    made(run)
+    (folder / "vae.json").unlink()
+    record, files = experiments.record("vae", "smoke", [0], "the command")
+    assert runs == [("mnist", "smoke", 0)]
+    assert record["values"] == {"measure": [10.0]}
+    assert (files, kept, list(folder.iterdir())) == ([], [], [])  # nothing is written at smoke
+    runs.clear()
+    _, files = experiments.record("vae", "quick", [3, 0], "the command")
+    assert runs == [("mnist", "smoke", 0), ("mnist", "quick", 3), ("mnist", "quick", 0)]
+    assert kept == [("vae", {"measure": 10.0})]
+    assert files == [folder / "vae.json", folder / "weights"]
     record = records.load("vae")
-    assert record["values"] == {"measure": [13.0, 11.0]}
+    assert record["values"] == {"measure": [13.0, 10.0]}
     assert (record["seeds"], record["seconds"], record["command"]) == (
-        [3, 1],
+        [3, 0],
         [0.5, 0.5],
         "the command",
     )
     assert len(record["data_hash"]) == 64
+    kept.clear()
+    experiments.record("vae", "quick", [1], "the command")
+    assert kept == []  # the package's weights are those of seed 0
 
 
 # --- how a page was made --------------------------------------------------------------------------------------

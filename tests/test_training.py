@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import interrupt_at
 from flax import nnx
 
 from imgbook import training
@@ -46,16 +47,6 @@ def counting(spoil_at: int = 0, value: float = np.nan):
 def start() -> jax.Array:
     """A fresh state: a run consumes the one it is given."""
     return jnp.zeros((), jnp.int32)
-
-
-def interrupt_at(number: int, times: int = 1):
-    """A callback that sends the signal of Ctrl-C at a step."""
-
-    def callback(i, state):
-        for _ in range(times if i == number else 0):
-            signal.raise_signal(signal.SIGINT)
-
-    return callback
 
 
 # --- what a run does ------------------------------------------------------------------------------------------

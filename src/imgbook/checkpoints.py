@@ -4,9 +4,7 @@ A run that was killed at any moment and is started again with `resume=True` ends
 not: a checkpoint holds the whole state (optimiser and keys too) and the history, and batches depend on the step alone.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,13 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imgbook import training, weights
+from imgbook import files, training, weights
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
-SEAL = "sha256.json"  # the file that makes a checkpoint whole
-UNFINISHED = "unfinished"
 HISTORY = "history."  # what the names of the history's arrays begin with
 
 
@@ -72,8 +68,8 @@ class Saver:
         self.options, self.num_steps = options, num_steps
         self.folder = Path(options.folder).absolute()
         self.describe = json.loads(json.dumps(options.describe))  # as it comes back from a file
-        check_writable(self.folder)
-        self.manager = open_manager(self.folder, options.keep)
+        files.check_writable(self.folder)
+        self.manager = open_manager(self.folder)
         steps = self.manager.all_steps()
         if steps and not options.resume:
             raise ValueError(
@@ -105,9 +101,9 @@ class Saver:
         if passed:  # moved aside, so that the run can save those steps again
             for number, reason in passed.items():
                 aside = self.folder / f"{number}.{reason.split()[0]}"
-                (self.folder / str(number)).rename(free_name(aside))
+                (self.folder / str(number)).rename(files.free_name(aside))
             self.manager.close()
-            self.manager = open_manager(self.folder, self.options.keep)
+            self.manager = open_manager(self.folder)
         return state, step, metrics
 
     def save(
@@ -131,7 +127,9 @@ class Saver:
             check_space(self.folder, arrays)
             items = {"arrays": args.StandardSave(arrays), "about": args.JsonSave(about)}
             self.manager.save(step, args=args.Composite(**items), force=True)
-            seal(self.folder / str(step))
+            files.seal(self.folder / str(step))
+            for old in sorted(self.manager.all_steps())[: -self.options.keep]:
+                self.manager.delete(old)
         except (OSError, ValueError, RuntimeError) as error:
             failure = CheckpointError(
                 f"could not save step {step} to {self.folder} ({type(error).__name__}: {error}); {self.last()}. "
@@ -143,10 +141,11 @@ class Saver:
 
     def last(self) -> str:
         """In words, where the last checkpoint is."""
-        step = self.manager.latest_step()
-        return (
-            f"the last checkpoint is step {step} in {self.folder}" if step else "no checkpoint yet"
-        )
+        sealed = [
+            s for s in self.manager.all_steps() if (self.folder / f"{s}" / files.SEAL).exists()
+        ]
+        where = f"is step {max(sealed)} in {self.folder}" if sealed else "was not reached"
+        return f"the last checkpoint {where}"
 
     def __enter__(self) -> "Saver":
         return self
@@ -166,7 +165,7 @@ def restore(
     folder = Path(folder).absolute()
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    manager = open_manager(folder, keep=None)
+    manager = open_manager(folder)
     try:
         step, _ = newest_whole(manager, folder)
         if not step:
@@ -178,12 +177,11 @@ def restore(
         manager.close()
 
 
-def open_manager(folder: Path, keep: int | None) -> "CheckpointManager":
+def open_manager(folder: Path) -> "CheckpointManager":
     from orbax.checkpoint import CheckpointManager, CheckpointManagerOptions
 
-    options = CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=False, create=False
-    )
+    # It keeps all checkpoints: old ones go when the new one is sealed, and not before.
+    options = CheckpointManagerOptions(enable_async_checkpointing=False, create=False)
     return CheckpointManager(folder, options=options)
 
 
@@ -196,12 +194,12 @@ def newest_whole(manager: "CheckpointManager", folder: Path) -> tuple[int, dict[
     """
     passed = {}
     for step in sorted(manager.all_steps(), reverse=True):
-        reason = damage(folder / str(step))
+        reason = files.damage(folder / str(step))
         if not reason:
             return step, passed
         passed[step] = reason
         print(f"{folder / str(step)} is {reason}; trying an older one", file=sys.stderr)
-    if any(reason != UNFINISHED for reason in passed.values()):
+    if any(reason != files.UNFINISHED for reason in passed.values()):
         raise ValueError(
             f"no checkpoint in {folder} is whole (there are {', '.join(map(str, passed))}). Nothing was changed; "
             "start again in another folder."
@@ -222,38 +220,6 @@ def read(
     names = sorted(name for name in arrays if name.startswith(HISTORY))
     metrics = {name.removeprefix(HISTORY): arrays.pop(name) for name in names}
     return from_numpy(like, arrays, folder / str(step)), metrics
-
-
-def seal(folder: Path) -> None:
-    """Write the SHA-256 of each file of a checkpoint into it, as the last thing: a checkpoint without is unfinished."""
-    part = folder / f"{SEAL}.part"
-    part.write_text(json.dumps(file_hashes(folder), indent=2))
-    os.replace(part, folder / SEAL)
-
-
-def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint's files: nothing (""), unfinished, or damaged and where."""
-    try:
-        expected = json.loads((folder / SEAL).read_bytes())
-    except FileNotFoundError:
-        return UNFINISHED
-    except ValueError:
-        return f"damaged ({SEAL} cannot be read)"
-    found = file_hashes(folder)
-    if found == expected:
-        return ""
-    names = sorted(set(found) | set(expected) if isinstance(expected, dict) else [SEAL])
-    first = next((n for n in names if n not in found or found[n] != expected.get(n)), SEAL)
-    return f"damaged ({first} has changed)"
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file below the folder by its path in it, except the seal itself."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(SEAL)
-    }
 
 
 def check_same_run(folder: Path, step: int, stored: dict, wanted: dict | None) -> None:
@@ -302,32 +268,9 @@ def _key_data(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def check_writable(folder: Path) -> None:
-    """Make the folder and try to write a file in it.
-
-    Raises:
-        OSError: that is not possible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"checkpoints cannot be written to {folder}: {error.strerror}"
-        ) from error
-
-
 def check_space(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise OSError unless the disk has room for twice the arrays (the new checkpoint, before the oldest goes)."""
     needed = 2 * sum(array.nbytes for array in arrays.values())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{free / 1e6:.0f} MB are free, {needed / 1e6:.0f} MB needed")
-
-
-def free_name(path: Path) -> Path:
-    """`path`, or with a number behind it if that exists."""
-    candidates = (path.with_name(f"{path.name}{n or ''}") for n in range(1000))
-    return next(candidate for candidate in candidates if not candidate.exists())

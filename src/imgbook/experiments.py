@@ -1,138 +1,170 @@
 """The runs behind the result records: each trains what a chapter trains, with the chapter's own functions.
 
 `python -m imgbook record NAME` runs one over several seeds and writes `results/NAME.json`.
+
+A run imports all it uses inside itself, and nothing of this module: a record's hash covers the run's own text and the
+modules that it imports (see `imgbook.staleness`), so that a change to one chapter makes only the records stale that
+depend on it. A run returns its values and its trainings by name, (state, history, config) each; the last is the
+chapter's own model, whose seconds are recorded.
 """
 
+import sys
 import time
 from collections.abc import Callable
-from datetime import date
+from pathlib import Path
+from typing import NamedTuple
 
-import jax
-import numpy as np
+from imgbook import records, sources, staleness
 
-import imgbook
-from imgbook import cnn, concepts, flow, gan, judge, records, sources, vae, weights
-from imgbook.data import Dataset, load
-
-SAMPLES = {"smoke": 50, "quick": 2000, "full": 10_000}  # generated images a measurement is made on
+Outcome = tuple[dict[str, float], dict[str, tuple]]  # values, trainings
 
 
-def run_cnn(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
-    """Train the classifier and the linear baseline; test accuracies and the classifier's seconds of training."""
-    dataset, test = load(name, "train", preset), load(name, "test", preset)
+def run_cnn(data_name: str, preset: str, seed: int) -> Outcome:
+    """Train the classifier and the linear baseline; test accuracies."""
+    import jax
+
+    from imgbook import cnn
+    from imgbook.data import load
+
+    dataset, test = load(data_name, "train", preset), load(data_name, "test", preset)
     config, key = cnn.config_for(dataset, preset), jax.random.key(seed)
-    values = {}
-    for label, model_class in (("linear_accuracy", cnn.SoftmaxRegression), ("accuracy", cnn.CNN)):
+    values, trainings = {}, {}
+    for label, measure, model_class in (
+        ("linear", "linear_accuracy", cnn.SoftmaxRegression),
+        ("cnn", "accuracy", cnn.CNN),
+    ):
         graphdef, state, history = cnn.train(dataset, config, key, model_class)
-        values[label] = cnn.accuracy(cnn.predict(graphdef, state, test.images), test.labels)
-    return values, history.seconds
+        trainings[label] = state, history, config
+        logits = cnn.predict(graphdef, state, test.images)
+        values[measure] = cnn.accuracy(logits, test.labels)
+    return values, trainings
 
 
-def run_concepts(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+def run_concepts(data_name: str, preset: str, seed: int) -> Outcome:
     """Train the network with one hidden layer and the linear baseline; test accuracies, and the network's test loss."""
-    dataset, test = load(name, "train", preset), load(name, "test", preset)
+    import jax
+
+    from imgbook import cnn, concepts
+    from imgbook.data import load
+
+    dataset, test = load(data_name, "train", preset), load(data_name, "test", preset)
     config, key = concepts.config_for(dataset, preset), jax.random.key(seed)
-    values = {}
-    for label, model_class in (
-        ("linear_accuracy", cnn.SoftmaxRegression),
-        ("accuracy", concepts.MLP),
+    values, trainings = {}, {}
+    for label, measure, model_class in (
+        ("linear", "linear_accuracy", cnn.SoftmaxRegression),
+        ("mlp", "accuracy", concepts.MLP),
     ):
         graphdef, state, history = concepts.train(dataset, config, key, model_class)
+        trainings[label] = state, history, config
         logits = cnn.predict(graphdef, state, test.images)
-        values[label] = cnn.accuracy(logits, test.labels)
-    return {
-        **values,
-        "cross_entropy": float(cnn.cross_entropy(logits, test.labels)),
-    }, history.seconds
+        values[measure] = cnn.accuracy(logits, test.labels)
+    values["cross_entropy"] = float(cnn.cross_entropy(logits, test.labels))
+    return values, trainings
 
 
-def run_gan(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
+def run_gan(data_name: str, preset: str, seed: int) -> Outcome:
     """Train the GAN and let the judge score its samples."""
-    dataset, key = load(name, "train", preset), jax.random.key(seed)
+    import jax
+
+    from imgbook import gan, judge, presets
+    from imgbook.data import load
+
+    dataset, key = load(data_name, "train", preset), jax.random.key(seed)
     config = gan.config_for(dataset, preset)
     graphdefs, state, history = gan.train(dataset, config, key)
-    latents = jax.random.normal(jax.random.fold_in(key, 2), (SAMPLES[preset], config.latent_dim))
-    scored = judge.score(gan.sample(graphdefs, state, latents))
-    return {
-        k: float(scored[k]) for k in ("recognised", "classes", "smallest_share")
-    }, history.seconds
-
-
-def run_vae(name: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
-    """Train the VAE; its bound on the test digits, and the judge's score of its samples."""
-    dataset, test, key = (
-        load(name, "train", preset),
-        load(name, "test", preset),
-        jax.random.key(seed),
+    shape = (presets.SAMPLES[preset], config.latent_dim)
+    scored = judge.score(
+        gan.sample(graphdefs, state, jax.random.normal(jax.random.fold_in(key, 2), shape))
     )
-    graphdef, state, history = vae.train(dataset, vae.config_for(dataset, preset), key)
+    measures = ("recognised", "classes", "smallest_share")
+    return {k: float(scored[k]) for k in measures}, {"gan": (state, history, config)}
+
+
+def run_vae(data_name: str, preset: str, seed: int) -> Outcome:
+    """Train the VAE; its bound on the test digits, and the judge's score of its samples."""
+    import jax
+
+    from imgbook import judge, presets, vae
+    from imgbook.data import load
+
+    dataset, test = load(data_name, "train", preset), load(data_name, "test", preset)
+    config, key = vae.config_for(dataset, preset), jax.random.key(seed)
+    graphdef, state, history = vae.train(dataset, config, key)
     values = vae.evaluate(graphdef, state, test.images, jax.random.fold_in(key, 2))
-    samples = vae.sample(graphdef, state, jax.random.fold_in(key, 3), SAMPLES[preset])
-    return {**values, "recognised": judge.score(samples)["recognised"]}, history.seconds
+    samples = vae.sample(graphdef, state, jax.random.fold_in(key, 3), presets.SAMPLES[preset])
+    values["recognised"] = judge.score(samples)["recognised"]
+    return values, {"vae": (state, history, config)}
 
 
-def run_flow(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
-    """Train the velocity field of the ring; its error against the exact one, and the share of samples near a mode."""
+def run_flow(data_name: str, preset: str, seed: int) -> Outcome:
+    """Train the velocity field of the ring; its error against the exact one, and the share of samples near a mode.
+
+    There is no data set (`data_name` is empty): the run draws its points.
+    """
+    import jax
+
+    from imgbook import flow
+
     config, key = flow.config_for(preset), jax.random.key(seed)
     velocity, history = flow.train(config, key)
     errors = flow.velocity_errors(velocity, jax.random.fold_in(key, 2), 20_000, config)
     x0 = jax.random.normal(jax.random.fold_in(key, 3), (2000, 2))
     near = flow.coverage(flow.sample(velocity, x0, 100)[-1], config)["near"]
-    return {"velocity_error": float(errors["error"]), "near": near}, history.seconds
+    _, state = velocity.args
+    values = {"velocity_error": float(errors["error"]), "near": near}
+    return values, {"flow": (state, history, config)}
 
 
-def run_judge(_: str, preset: str, seed: int) -> tuple[dict[str, float], float]:
-    """Train the judge on official training digits 10,001 to 60,000 and write its weights into the package."""
+def run_judge(data_name: str, preset: str, seed: int) -> Outcome:
+    """Train the judge on official training digits 10,001 to 60,000; its accuracy on the official test digits."""
+    import jax
+    import numpy as np
+
+    from imgbook import cnn, judge, sources
+    from imgbook.data import Dataset, load
+
     if preset == "smoke":
-        digits, test = load("mnist", "train", "smoke"), load("mnist", "test", "smoke")
-        images, labels, test_images, test_labels = (
-            digits.images,
-            digits.labels,
-            test.images,
-            test.labels,
-        )
+        digits, test = load(data_name, "train", "smoke"), load(data_name, "test", "smoke")
+        images, labels = digits.images, digits.labels
+        test_images, test_labels = test.images, test.labels
     else:
-        images, labels = (part[10_000:] for part in sources.official("mnist", "train"))
-        test_images, test_labels = sources.official("mnist", "test")
+        images, labels = (part[10_000:] for part in sources.official(data_name, "train"))
+        test_images, test_labels = sources.official(data_name, "test")
     others = judge.non_digits(images, len(images) // 5, seed)
     dataset = Dataset.from_arrays(
         np.concatenate([images, others]),
         np.concatenate([labels, np.full(len(others), 10)]),
         (*"0123456789", "not a digit"),
-        name="mnist",
+        name=data_name,
     )
     config = judge.CONFIG if preset != "smoke" else cnn.config_for(dataset, "smoke")
     graphdef, state, history = cnn.train(dataset, config, jax.random.key(seed))
     accuracy = cnn.accuracy(cnn.predict(graphdef, state, test_images), test_labels)
-    if preset != "smoke":
-        weights.save(
-            judge.PATH,
-            state.params,
-            {
-                "what": "classifier of MNIST digits, imgbook.cnn.CNN with imgbook.judge.CONFIG",
-                "data": "official MNIST training digits 10,001 to 60,000; eleventh class: judge.non_digits of them",
-                "data_hash": dataset.content_hash,
-                "command": "python -m imgbook record judge",
-                "seed": seed,
-                "date": date.today().isoformat(),
-                "test_accuracy": accuracy,
-                "version": imgbook.__version__,
-                "licence": "MIT (weights); data CC BY-SA 3.0",
-            },
-        )
-        judge.load.cache_clear()
-    return {"test_accuracy": accuracy}, history.seconds
+    return {"test_accuracy": accuracy}, {"judge": (state, history, config)}
 
 
-EXPERIMENTS: dict[str, tuple[Callable, str]] = {
-    "concepts": (run_concepts, "mnist"),
-    "gan": (run_gan, "mnist"),
-    "cnn-mnist": (run_cnn, "mnist"),
-    "cnn-cifar10": (run_cnn, "cifar10"),
-    "vae": (run_vae, "mnist"),
-    "flow": (run_flow, ""),  # its points are drawn by the run
-    "judge": (run_judge, "mnist"),
+class Experiment(NamedTuple):
+    """A run, the data set it trains on ("": none), and whether the judge scores what it made."""
+
+    run: Callable[[str, str, int], Outcome]
+    data: str
+    judged: bool = False
+
+
+EXPERIMENTS = {
+    "concepts": Experiment(run_concepts, "mnist"),
+    "gan": Experiment(run_gan, "mnist", judged=True),
+    "cnn-mnist": Experiment(run_cnn, "mnist"),
+    "cnn-cifar10": Experiment(run_cnn, "cifar10"),
+    "vae": Experiment(run_vae, "mnist", judged=True),
+    "flow": Experiment(run_flow, ""),
+    "judge": Experiment(run_judge, "mnist"),
 }
+# The judge is trained on the whole set and used at every preset, so it has one size, and one seed.
+DEFAULTS = {"judge": ("full", [0])}
+JUDGE_DATA = (
+    "official MNIST training digits 10,001 to 60,000; eleventh class: judge.non_digits of them"
+)
 
 
 def check_name(name: str) -> None:
@@ -141,36 +173,113 @@ def check_name(name: str) -> None:
         raise ValueError(f"unknown experiment {name!r}; allowed: {', '.join(EXPERIMENTS)}")
 
 
-def record(name: str, preset: str, seeds: list[int], command: str) -> dict:
-    """Run an experiment for each seed, write its record (none at preset smoke), and return the values.
+def run(experiment: Experiment, preset: str, seed: int) -> Outcome:
+    """What an experiment's run gives, whole.
 
     Raises:
-        ValueError: unknown experiment or preset.
+        KeyboardInterrupt: a training was interrupted; `training.fit` returns what there is, which is no result.
+    """
+    values, trainings = experiment.run(experiment.data, preset, seed)
+    for _, history, config in trainings.values():
+        columns = list(history.metrics.values())
+        if not columns or len(columns[0]) < config.num_steps:
+            raise KeyboardInterrupt
+    return values, trainings
+
+
+def flat(values: dict[str, float], trainings: dict[str, tuple]) -> dict[str, list[float]]:
+    """A run's outcome as lists by name: "gan/generator_loss" by step, "values/recognised" of one element."""
+    metrics = {
+        f"{label}/{name}": [float(v) for v in column]
+        for label, (_, history, _) in trainings.items()
+        for name, column in history.metrics.items()
+    }
+    return {**metrics, **{f"values/{name}": [float(v)] for name, v in values.items()}}
+
+
+def record(
+    name: str, preset: str, seeds: list[int], command: str, into: Path | None = None
+) -> tuple[dict, list[Path]]:
+    """Run an experiment for each seed; returns its record and the files written.
+
+    The record goes into the folder `into`, by default that of the records; at preset smoke, which says nothing about
+    quality, it is written only if `into` is given.
+
+    Raises:
+        ValueError: unknown experiment or preset, or a value that is not finite. FileNotFoundError: preset full
+        without the data. KeyboardInterrupt: a training was interrupted; nothing is written.
     """
     check_name(name)
-    run, data_name = EXPERIMENTS[name]
+    experiment = EXPERIMENTS[name]
+    # Before the first run: what is edited during the runs is not what ran.
+    hashes = {
+        "source_hash": staleness.source_hash(experiment.run),
+        "data_hash": staleness.data_hash(experiment.data, preset),
+        "judge_hash": staleness.judge_hash(experiment),
+    }
+    settings = staleness.settings(name, preset)
+    smoke_run = run(experiment, "smoke", 0)
     columns: dict[str, list[float]] = {}
     seconds = []
     for seed in seeds:
         begin = time.perf_counter()
-        values, training_seconds = run(data_name, preset, seed)
-        seconds.append(training_seconds)
+        again = (preset, seed) != ("smoke", 0)
+        values, trainings = run(experiment, preset, seed) if again else smoke_run
+        _, history, _ = list(trainings.values())[-1]
+        seconds.append(history.seconds)
         for key, value in values.items():
-            columns.setdefault(key, []).append(value)
+            columns.setdefault(key, []).append(float(value))
+        measured = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
         print(
-            f"{name}, seed {seed}: {values}, {training_seconds:.1f} s of training, "
+            f"{name}, seed {seed}: {measured}; {history.seconds:.1f} s of training, "
             f"{time.perf_counter() - begin:.1f} s in all",
-            flush=True,
+            file=sys.stderr,
         )
-    if preset != "smoke":
-        path = records.write(
-            name if preset == "quick" else f"{name}-{preset}",
-            command=command,
-            preset=preset,
-            seeds=seeds,
-            seconds=seconds,
-            values=columns,
-            data_hash=load(data_name, "train", preset).content_hash if data_name else "no data set",
-        )
-        print(f"wrote {path.name}")
-    return {key: np.asarray(column) for key, column in columns.items()}
+        if seed == 0:
+            first = values, list(trainings.values())[-1]
+    made = records.new(
+        name if preset == "quick" else f"{name}-{preset}",
+        command=command,
+        preset=preset,
+        **hashes,
+        seeds=seeds,
+        seconds=seconds,
+        values=columns,
+        smoke={**flat(*smoke_run), **settings},
+    )
+    files = [records.write(made, into)] if into or preset != "smoke" else []
+    if 0 in seeds and not into and preset == DEFAULTS.get(name, ("quick", []))[0]:
+        files += keep_weights(made, *first)
+    return made, files
+
+
+def keep_weights(made: dict, values: dict[str, float], training: tuple) -> list[Path]:
+    """Put the model of a record's seed 0 into the package; returns the files.
+
+    made: the record. values, training: of that seed, the training as the run returned it.
+    """
+    from imgbook import judge, runs, weights
+
+    state, history, config = training
+    name = staleness.experiment_name(made)
+    data = EXPERIMENTS[name].data
+    about = runs.describe_weights(
+        runs.describe(
+            "cnn" if name == "judge" else name.partition("-")[0],
+            config,
+            data or "points that the run draws",
+            made["data_hash"],
+            made["preset"],
+            0,
+        ),
+        config.num_steps,
+        result=values,
+        licence=sources.SOURCES[data].licence if data else "none needed, drawn at random",
+        command=made["command"],
+    )
+    if name != "judge":
+        return weights.save_trained(name, state, history, about)
+    about["data"] = JUDGE_DATA
+    weights.save(judge.PATH, state.params, about)
+    judge.load.cache_clear()
+    return [judge.PATH, judge.PATH.with_suffix(".json")]

@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from imgbook import cnn, plotting, weights
+from imgbook import cnn, weights
+from imgbook.pixels import as_unit
 
 PATH = Path(__file__).parent / "judge.safetensors"
 CONFIG = cnn.CNNConfig(image_shape=(28, 28, 1), num_classes=11, flip=False, shift=1, num_steps=7000)
@@ -42,7 +43,7 @@ def load() -> tuple:
     """The judge: (structure, state, description). The description says how it was made and how well it does.
 
     Raises:
-        ValueError: the weights file is missing or damaged.
+        FileNotFoundError: one of its two files is missing. ValueError: one is damaged.
     """
     graphdef, state = cnn.init(CONFIG, jax.random.key(0))
     params, description = weights.load(PATH, state.params)
@@ -55,7 +56,7 @@ def probabilities(images: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: another shape, or pixels out of range.
     """
-    images = np.rint(plotting.as_unit(images) * 255).astype(np.uint8)
+    images = np.rint(as_unit(images) * 255).astype(np.uint8)
     if images.shape[1:] != CONFIG.image_shape:
         raise ValueError(
             f"images have shape {images.shape[1:]}; the judge knows digits of {CONFIG.image_shape}"

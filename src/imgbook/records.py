@@ -1,12 +1,13 @@
 """Result records: numbers that take longer than a page allows, written by a named command and read by the pages.
 
-A record is a JSON file `results/NAME.json` with the command, package version, hash of sources and data, seeds,
-versions, device, seconds and the values of every seed. `python -m imgbook record NAME` writes it.
+A record is a JSON file `results/NAME.json` with the command, package version, hashes of the sources that its run
+imports and of the data, seeds, versions, device, seconds, the values of every seed, and a smoke run: the metrics of
+every step at preset smoke, seed 0, and the hyperparameters of the record's own preset.
+`python -m imgbook record NAME` writes it. When sources change that the run imports, the record is stale;
+`python -m imgbook equivalent NAME` accepts the change if the smoke run stays the same.
 """
 
-import ast
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -33,7 +34,10 @@ KEYS = (
     "seconds",
     "values",
 )
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# What staleness is judged by. A record without them can be read, and is stale.
+REPEAT_KEYS = ("judge_hash", "smoke", "equivalents")
+NO_RECORDS = ("build",)  # in the same folder: the times of the build
+SOURCES_CHANGED = "sources that its run imports have changed"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -48,16 +52,9 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "results"
 
 
-def source_hash() -> str:
-    """SHA-256 over the syntax trees of the package's modules, without comments and docstrings."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
-        digest.update(path.name.encode() + b"\0" + ast.dump(tree).encode())
-    return digest.hexdigest()
+def names() -> list[str]:
+    """The names of all records, sorted."""
+    return sorted(p.stem for p in folder().glob("*.json") if p.stem not in NO_RECORDS)
 
 
 def describe_device() -> str:
@@ -87,17 +84,22 @@ def versions() -> dict[str, str]:
     }
 
 
-def write(
+def new(
     name: str,
     *,
     command: str,
     preset: str,
+    source_hash: str,
     data_hash: str,
+    judge_hash: str,
     seeds: list[int],
     seconds: list[float],
     values: Mapping[str, list[float]],
-) -> Path:
-    """Write `results/NAME.json` and return its path.
+    smoke: Mapping[str, list[float]],
+) -> dict:
+    """A record of runs that have just been made.
+
+    source_hash, data_hash, judge_hash: of what ran, see `imgbook.staleness`. smoke: each metric's values by step.
 
     Raises:
         ValueError: a value is not finite, or a list does not hold one value a seed.
@@ -107,22 +109,38 @@ def write(
             raise ValueError(
                 f"record {name!r}: {key} = {column} needs one finite value for each of the seeds {seeds}"
             )
-    record = {
+    return {
         "name": name,
         "command": command,
         "version": imgbook.__version__,
         "preset": preset,
-        "source_hash": source_hash(),
+        "source_hash": source_hash,
         "data_hash": data_hash,
+        "judge_hash": judge_hash,
         "seeds": seeds,
         "versions": versions(),
         "device": describe_device(),
         "date": datetime.date.today().isoformat(),
         "seconds": [round(s, 2) for s in seconds],
         "values": {k: list(map(float, v)) for k, v in values.items()},
+        "smoke": {k: list(map(float, v)) for k, v in smoke.items()},
+        "equivalents": [],
     }
-    path = folder() / f"{name}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def write(record: dict, into: Path | None = None) -> Path:
+    """Write a record to `NAME.json` in a folder (default: that of the records) and return its path.
+
+    The file is replaced as a whole: a broken write leaves the old one as it was.
+    """
+    path = (into or folder()) / f"{record['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -135,17 +153,71 @@ def load(name: str) -> dict:
     """
     path = folder() / f"{name}.json"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in folder().glob("*.json"))) or "none"
+        known = ", ".join(names()) or "none"
         raise FileNotFoundError(
             f"no result record {name!r}; there are: {known}. Write it with: python -m imgbook record {name}"
         )
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"result record {name!r} is damaged ({error}); get it again") from error
     missing = [key for key in KEYS if key not in record]
     if missing:
         raise ValueError(
             f"result record {name!r} lacks {', '.join(missing)}; write it anew with: python -m imgbook record {name}"
         )
     return record
+
+
+def other_circumstances(record: dict) -> str:
+    """What differs between the machine and versions of a record and today's, as a sentence; "" if nothing does."""
+    then, now = record["versions"], versions()
+    changed = [f"{p} {then.get(p)}, now {now[p]}" for p in now if then.get(p) != now[p]]
+    if record["device"] != describe_device():
+        changed.append(f"{record['device']}, now {describe_device()}")
+    if not changed:
+        return ""
+    return (
+        f". It was made with {'; '.join(changed)}: that alone can change numbers by more than is allowed, "
+        "so compare where the record was made"
+    )
+
+
+def freshness(record: dict) -> tuple[str, str]:
+    """("fresh" | "equivalent" | "stale", why): whether today's sources and data are those of a record.
+
+    Equivalent: the sources are others, but were accepted by `python -m imgbook equivalent`.
+    """
+    from imgbook import staleness  # here, because staleness imports this module
+
+    if missing := [key for key in REPEAT_KEYS if key not in record]:
+        return "stale", f"it was written without {', '.join(missing)}"
+    today = staleness.hashes(record)
+    for key, what in (("data_hash", "the data"), ("judge_hash", "the weights of the judge")):
+        if today[key] != record[key]:
+            return "stale", f"{what} have changed"
+    if today["source_hash"] == record["source_hash"]:
+        return "fresh", ""
+    for accepted in record["equivalents"]:
+        if accepted["source_hash"] == today["source_hash"]:
+            return "equivalent", (
+                f"{accepted['reason']} (accepted {accepted['date']}, "
+                f"largest difference {accepted['largest_difference']:.2g})"
+            )
+    return "stale", SOURCES_CHANGED
+
+
+def stale(record: dict) -> str:
+    """Why a record is stale, and the commands that repair it; "" if it is not."""
+    state, why = freshness(record)
+    if state != "stale":
+        return ""
+    again = f"record anew with: {record['command']}"
+    if why == SOURCES_CHANGED:
+        again = (
+            f'accept with: python -m imgbook equivalent {record["name"]} --reason "..."; or {again}'
+        )
+    return f"record {record['name']!r} is stale: {why}; {again}"
 
 
 def mean_and_spread(record: dict, measure: str) -> tuple[float, float]:

@@ -67,7 +67,8 @@ def save(path: Path, tree: Any, description: Mapping[str, Any]) -> None:
     pair that was there stays.
 
     Raises:
-        ValueError: another ending, a description that lacks one of `REQUIRED` or holds a number that is not finite.
+        ValueError: another ending, a description that lacks one of `REQUIRED` or holds a number that is not finite, or
+            a .json of that name without its .safetensors, which is somebody else's.
         TypeError: a description that JSON cannot hold, or a leaf that is no array (a PRNG key: see `inference`).
         OSError: the files cannot be written.
     """
@@ -78,6 +79,8 @@ def save(path: Path, tree: Any, description: Mapping[str, Any]) -> None:
     missing = [key for key in REQUIRED if key not in description]
     if missing:
         raise ValueError(f"the description of {path.name} lacks {', '.join(missing)}")
+    if not path.exists() and (other := path.with_suffix(".json")).exists():
+        raise ValueError(f"{other} is there and is no part of a {path.name}; choose another name")
     text = json.dumps(description, sort_keys=True, allow_nan=False)
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in named(tree).items()}
     content = to_bytes(arrays, {"description": text})
@@ -165,11 +168,12 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             description = json.loads(file.metadata()["description"])
+        expected = sidecar_text(description, sha256)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no weights file of this package ({error!r}); {REMEDY}"
         ) from error
-    if text != sidecar_text(description, sha256):
+    if text != expected:
         raise ValueError(
             f"{sidecar} was changed: it is not the description in {path.name}; {REMEDY}"
         )
