@@ -70,8 +70,9 @@ def book() -> None:
 def lint() -> None:
     """formatting, suspicious code, misspelt words"""
     python("-m", "ruff", "check", ".")
-    python("-m", "ruff", "format", "--check", "src", "tests", "scripts", "book/_ext")
-    run(BIN / "codespell", "README.md", "book", "src", "tests", "scripts")
+    ours = ("src", "tests", "scripts", "benchmarks", "book/_ext")
+    python("-m", "ruff", "format", "--check", *ours)
+    run(BIN / "codespell", "README.md", "book", *ours)
 
 
 def test() -> None:

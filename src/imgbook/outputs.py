@@ -1,12 +1,12 @@
 """What a trained model gives: its samples as a picture, and its measures on test images."""
 
-import os
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgbook import presets
+from imgbook import files, presets
 from imgbook.runs import Model, chapter
 
 if TYPE_CHECKING:  # jax is imported only when something runs
@@ -101,9 +101,6 @@ def write_png(path: Path, images: np.ndarray, columns: int, scale: int) -> None:
     opacity = picture[..., 3:]
     picture = np.rint((picture[..., :3] * opacity + WHITE * (1 - opacity)) * 255).astype(np.uint8)
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        Image.fromarray(picture).save(part, format="PNG")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    png = io.BytesIO()
+    Image.fromarray(picture).save(png, format="PNG")
+    files.write(path, png.getvalue())

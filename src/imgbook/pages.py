@@ -40,7 +40,8 @@ HEADLINES = {
 
 def start() -> float:
     """Set the style of figures, keep compiled programs on disk, and return the time, which `provenance` reads again."""
-    from imgbook import training  # JAX is not needed to build the pages, which is what else imports this module
+    # Here, because building the pages imports this module and needs no JAX.
+    from imgbook import training
 
     plotting.use_style()
     training.use_compilation_cache()

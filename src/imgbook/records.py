@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import imgbook
+from imgbook import files
 
 KEYS = (
     "name",
@@ -135,12 +136,7 @@ def write(record: dict, into: Path | None = None) -> Path:
     """
     path = (into or folder()) / f"{record['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    files.write(path, (json.dumps(record, indent=2) + "\n").encode())
     return path
 
 
