@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from imgbook import cnn, gan, layers, records, training, vae
+from imgbook import cnn, convolution, gan, layers, records, training, vae
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -170,7 +170,7 @@ def layer_pairs() -> dict[str, tuple[Callable, Callable, jax.Array]]:
         window = layers.window((size, size), (k, k), s, padding)
         kernel, x = 0.1 * normal(k, k, a, b), normal(64, size, size, a)
         name = f"convolution {size}x{size}x{a} -> {b}, kernel {k}, stride {s}, {padding}"
-        stock = functools.partial(layers.conv_xla, window=window)
+        stock = functools.partial(convolution.conv_xla, window=window)
         ours = functools.partial(layers.conv, window=window)
         pairs[name] = with_kernel(stock, kernel), with_kernel(ours, kernel), x
     for size, a, b in ((7, 128, 64), (14, 64, 1), (7, 64, 32), (14, 32, 1)):

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import lax
 from scipy import signal
 
-from imgbook import cnn, layers
+from imgbook import cnn, convolution, layers
 from imgbook.layers import Conv, ConvTranspose, conv, conv_kernel, conv_transpose, max_pool, window
 
 PAIRS = {"Conv": (Conv, nnx.Conv), "ConvTranspose": (ConvTranspose, nnx.ConvTranspose)}
@@ -255,8 +255,8 @@ def forms(x: jax.Array, k: jax.Array, y: jax.Array, w: layers.Window) -> list[ja
     """C x, C' y and G(x, y), by the engine and by XLA's convolutions as on a GPU."""
     return [
         *(conv(x, k, w), conv_transpose(y, k, w), conv_kernel(x, y, w)),
-        *(layers.conv_xla(x, k, w), layers.conv_transpose_xla(y, k, w)),
-        layers.conv_kernel_xla(x, y, w),
+        *(convolution.conv_xla(x, k, w), convolution.conv_transpose_xla(y, k, w)),
+        convolution.conv_kernel_xla(x, y, w),
     ]
 
 
@@ -370,7 +370,9 @@ def test_third_derivatives_equal_xla():
         return jax.jit(jax.grad(lambda x, k: (second(x, k) ** 2).sum(), (0, 1)))(x, k)
 
     ours = third(lambda x, k: conv(x, k, w))
-    for value, expected in zip(ours, third(lambda x, k: layers.conv_xla(x, k, w)), strict=True):
+    for value, expected in zip(
+        ours, third(lambda x, k: convolution.conv_xla(x, k, w)), strict=True
+    ):
         assert_close(value, expected, 2e-5)
 
 
@@ -388,7 +390,7 @@ def test_nested_reverse_mode_does_what_a_hessian_does():
     x, k, _ = operands(w, (1, 2), 1)
     found, expected = (
         jax.jit(jax.jacrev(jax.jacrev(lambda x, f=f: (f(x, k, w) ** 2).sum())))(x)
-        for f in (conv, layers.conv_xla)
+        for f in (conv, convolution.conv_xla)
     )
     assert_close(found, expected)
 
@@ -709,3 +711,26 @@ def test_transposed_convolution_in_a_loop_is_several_times_faster_than_flax():
             found.append(time.perf_counter() - start)
     ours, stock = (min(found[1:]) for found in times)
     assert 3 * ours < stock
+
+
+@pytest.mark.parametrize("n", [1, 6, 7])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_images_done_in_parts_give_the_same(monkeypatch, n, strides):
+    """Patches that would not stay in the cache are made for a part of the images at a time; 7 images: one by one."""
+    w = window((9, 8), (3, 4), strides, "SAME")
+    x, k = jnp.asarray(normal((n, 9, 8, 2))), jnp.asarray(normal((3, 4, 2, 3), 1))
+    y = jnp.asarray(normal((n, *w.output, 3), 2))
+    whole = [conv(x, k, w), conv_transpose(y, k, w), conv_kernel(x, y, w)]
+    a_third = (
+        4 * 2 * np.prod(w.output) * np.prod(w.kernel) * 2
+    )  # bytes of the patches of two images
+    monkeypatch.setattr(convolution, "CACHED", a_third)
+    assert convolution.parts(n, w, 2, 4) == {1: 1, 6: 3, 7: 7}[n]
+    jax.clear_caches()
+    inside = [conv(x, k, w), conv_transpose(y, k, w), conv_kernel(x, y, w)]
+    program = jax.jit(lambda x: conv(x, k, w)).lower(x).as_text()
+    assert ("stablehlo.while" in program) == (n > 1)
+    monkeypatch.undo()
+    jax.clear_caches()
+    for value, expected in zip(inside, whole, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
