@@ -10,6 +10,7 @@ are those of the rendered book; links lead to Colab and to the rendered pages if
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,10 @@ def figure_names(cells: list[dict]) -> Iterator[str]:
             yield figure["name"]
 
 
+# A figure in the text of a page, which has no cell of its own.
+FIGURE_NAME = re.compile(r"^```\{figure\}.*\n(?::(?!name:).*\n)*:name: (\S+)", re.M)
+
+
 def read_book(root: Path = ROOT, address: str | None = None) -> Book:
     """Titles, numbers, anchors, works and times of the book, as rendered. Raises ValueError for a label used twice."""
     titles, places, equations, figures = {}, {}, {}, {}
@@ -87,7 +92,8 @@ def read_book(root: Path = ROOT, address: str | None = None) -> Book:
         except ValueError as error:
             raise ValueError(f"{page}: {error}") from error
         titles[path.name] = next(iter(places[path.name].values()), path.stem)
-        for table, names in ((equations, equation_labels), (figures, list(figure_names(cells)))):
+        figure_labels = [*FIGURE_NAME.findall(markdown), *figure_names(cells)]
+        for table, names in ((equations, equation_labels), (figures, figure_labels)):
             # Pages without a number count on through one another: 1, 2, ...
             before = 0 if number else sum("." not in label for label in table.values())
             for count, name in enumerate(names, 1):
@@ -195,9 +201,9 @@ def branch_readme(root: Path, book: Book) -> str:
                   f"[all notebooks on Binder]({repository.binder_url(book.address)})"]  # fmt: skip
     lines += ["", "On your computer: `python -m pip install -r requirements.txt jupyterlab`, then "
               "`jupyter lab book`.", ""]  # fmt: skip
-    for number, name, chapter in repository.chapters(root):
+    for name, chapter in repository.chapters(root):
         colab = f" · [open in Colab]({repository.colab_url(book.address, name)})" if linked else ""
-        lines.append(f"- [{number} {chapter}](book/{name}.ipynb){colab}")
+        lines.append(f"- [{chapter}](book/{name}.ipynb){colab}")
     return "\n".join(lines) + "\n"
 
 

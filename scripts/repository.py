@@ -105,14 +105,15 @@ def pages(root: Path = ROOT) -> list[tuple[str, int | None]]:
     return found
 
 
-def chapters(root: Path = ROOT) -> list[tuple[int, str, str]]:
-    """Number, name and title of each chapter: [(1, "01-background", "Background: from ..."), ...]."""
+def chapters(root: Path = ROOT) -> list[tuple[str, str]]:
+    """Name and title of each notebook, a chapter's with its number: [("01-background", "1 Background: ..."), ...]."""
     found = []
     for page, number in pages(root):
         path = root / f"{page}.ipynb"
-        if number is not None and path.exists():
+        if path.exists():
             first = "".join(json.loads(path.read_text())["cells"][0]["source"])
-            found.append((number, path.stem, first.splitlines()[0].removeprefix("# ").strip()))
+            title = first.splitlines()[0].removeprefix("# ").strip()
+            found.append((path.stem, f"{number} {title}" if number else title))
     return found
 
 
@@ -123,8 +124,8 @@ def readme_section(address: str | None, root: Path = ROOT) -> str:
     lines = ["```sh", f"git clone {address}", "```"]
     if on_github(address):
         links = [
-            f"[{number} {title.partition(':')[0]}]({colab_url(address, name)})"
-            for number, name, title in chapters(root)
+            f"[{title.partition(':')[0]}]({colab_url(address, name)})"
+            for name, title in chapters(root)
         ]
         lines += ["", f"Read [the rendered book]({site_url(address)}/), or run a chapter on Colab: "
                   + " · ".join(links) + "."]  # fmt: skip

@@ -12,7 +12,7 @@ import repository
 import yaml
 from bs4 import BeautifulSoup
 
-from imgbook import pages
+from imgbook import pages, records
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "smoke" / "html"
@@ -116,9 +116,14 @@ def test_strip_shows_the_measured_time():
 
 
 def test_status_page_lists_every_chapter():
-    rows = page("book/status").select("article table tbody tr")
+    runs, recorded = page("book/status").select("article table")
+    rows = runs.select("tbody tr")
     assert [row.find("a")["href"] for row in rows] == [f"{n}.html" for n in pages.HEADLINES]
     assert all("not judged" in row.text for row in rows)  # these are smoke pages
+    rows = [row.select("td") for row in recorded.select("tbody tr")]
+    assert [cells[0].get_text() for cells in rows] == records.names()
+    for cells in rows:
+        assert records.load(cells[0].get_text())["command"] in cells[1].get_text()
 
 
 def test_chapters_offer_the_plain_notebook():

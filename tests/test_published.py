@@ -110,7 +110,7 @@ def test_numbers_and_citations_are_those_of_the_rendered_page(name):
         "span.eqno, span.caption-number, span.bibtex-citation, span.std-numref, a[href*='#equation-']"
     )
     expected = [re.sub(r"\s+", " ", element.get_text()).strip() for element in shown]
-    assert len(expected) > 10
+    assert len(expected) > (10 if name[0].isdigit() else 4)  # a chapter has many
     text, at = words(markdown(published(name))), 0
     for reference in expected:
         found = text.find(reference, at)
