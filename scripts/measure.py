@@ -22,6 +22,7 @@ from pathlib import Path
 from imgbook import pages, records
 
 ROOT = Path(__file__).resolve().parents[1]
+BUILD = Path("results") / "build.json"
 BEGIN, END = "<!-- measured: begin (scripts/measure.py) -->", "<!-- measured: end -->"
 
 
@@ -70,10 +71,10 @@ def measure() -> dict:
                 run = [".venv/bin/jupyter", *execute]
                 seconds, megabytes = timed(run, clone, log, **environment | first_time)
                 entry[preset] = {"seconds": seconds, "peak_MB": megabytes}
-        # The pages show the notebooks' times, and the tests ask for them.
-        build = clone / "results" / "build.json"
-        known = json.loads(build.read_text()) | {"notebooks": result["notebooks"]}
-        build.write_text(json.dumps(known, indent=2) + "\n")
+        # The pages and the README show the notebooks' times, and the tests ask for them.
+        known = json.loads((clone / BUILD).read_text()) | {"notebooks": result["notebooks"]}
+        (clone / BUILD).write_text(json.dumps(known, indent=2) + "\n")
+        write_readme(clone)
         make("make book", "book")
         make("make book, unchanged", "book")
         make("make test", "test")
@@ -117,8 +118,15 @@ def readme_section(result: dict) -> str:
     return "\n".join(lines)
 
 
+def write_readme(root: Path) -> None:
+    """Write a checkout's measurements into its README, between the marks."""
+    section = f"{BEGIN}\n{readme_section(json.loads((root / BUILD).read_text()))}\n{END}"
+    readme = root / "README.md"
+    pattern = re.escape(BEGIN) + ".*" + re.escape(END)
+    readme.write_text(re.sub(pattern, lambda _: section, readme.read_text(), flags=re.S))
+
+
 def main() -> None:
-    path = ROOT / "results" / "build.json"
     if "--readme" not in sys.argv[1:]:
         result = measure()
         result.update(
@@ -126,11 +134,8 @@ def main() -> None:
             date=datetime.date.today().isoformat(),
             device=records.describe_device(),
         )
-        path.write_text(json.dumps(result, indent=2) + "\n")
-    section = f"{BEGIN}\n{readme_section(json.loads(path.read_text()))}\n{END}"
-    readme = ROOT / "README.md"
-    pattern = re.escape(BEGIN) + ".*" + re.escape(END)
-    readme.write_text(re.sub(pattern, lambda _: section, readme.read_text(), flags=re.S))
+        (ROOT / BUILD).write_text(json.dumps(result, indent=2) + "\n")
+    write_readme(ROOT)
 
 
 if __name__ == "__main__":
