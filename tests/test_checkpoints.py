@@ -175,7 +175,7 @@ def test_restore_gives_state_step_and_metrics(stored, whole):
     assert jnp.issubdtype(state.key.dtype, jax.dtypes.prng_key)
     with pytest.raises(FileNotFoundError, match="no folder"):
         restore(stored / "missing", setup()[0])
-    with pytest.raises(FileNotFoundError, match="no checkpoint; train with it first"):
+    with pytest.raises(FileNotFoundError, match="no whole checkpoint; train with it first"):
         restore(stored / "5" / "about", setup()[0])
 
 

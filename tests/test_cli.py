@@ -107,7 +107,7 @@ def class_folders(folder: str, counts: dict[str, int]) -> None:
         (["sample", "vae", "--out", "file.txt"], "file.txt is there already"),
         (["sample", "vae", "--out", "file.txt/grid.png"], "there is no folder file.txt"),
         (["sample", "vae", "--weights", "none.safetensors"], "no weights file none.safetensors"),
-        (["sample", "vae", "--checkpoint-dir", "none"], "none holds no whole checkpoint"),
+        (["sample", "vae", "--checkpoint-dir", "none"], "none; train with checkpoints there"),
         (["sample", "vae", "--weights", "a", "--checkpoint-dir", "b"], "give one of the two"),
         (["sample", "gan", "--weights", "vae.safetensors"], "vae.safetensors holds vae; expected gan"),
         (["sample", "vae", "--weights", "vae.safetensors", "--data", "mnist"], "are for cnn"),

@@ -7,7 +7,8 @@ not: a checkpoint holds the whole state (optimiser and keys too) and the history
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from imgbook import files, training, weights
+from imgbook.weights import HISTORY
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
-
-HISTORY = "history."  # what the names of the history's arrays begin with
 
 
 class CheckpointError(OSError):
@@ -162,17 +162,33 @@ def restore(
     Raises:
         FileNotFoundError: there is no checkpoint. ValueError: as for `Saver.resume`.
     """
+    with _newest(folder) as (manager, folder, step):
+        wanted = None if describe is None else json.loads(json.dumps(describe))
+        state, metrics = read(manager, folder, step, like, wanted)
+    return state, step, metrics
+
+
+def description(folder: str | Path) -> dict[str, Any]:
+    """What run the newest whole checkpoint in `folder` is of: what was given as `describe`. Errors as for `restore`."""
+    from orbax.checkpoint import args
+
+    with _newest(folder) as (manager, _, step):
+        stored = manager.restore(step, args=args.Composite(about=args.JsonRestore()))
+    return stored.about["describe"]
+
+
+@contextmanager
+def _newest(folder: str | Path) -> Iterator[tuple["CheckpointManager", Path, int]]:
+    """The open manager of a folder, its absolute path, and the step of its newest whole checkpoint."""
     folder = Path(folder).absolute()
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
+        raise FileNotFoundError(f"no folder {folder}; train with checkpoints there first")
     manager = open_manager(folder)
     try:
         step, _ = newest_whole(manager, folder)
         if not step:
-            raise FileNotFoundError(f"{folder} holds no checkpoint; train with it first")
-        wanted = None if describe is None else json.loads(json.dumps(describe))
-        state, metrics = read(manager, folder, step, like, wanted)
-        return state, step, metrics
+            raise FileNotFoundError(f"{folder} holds no whole checkpoint; train with it first")
+        yield manager, folder, step
     finally:
         manager.close()
 

@@ -11,8 +11,8 @@ gradient penalty differentiates twice is as fast as what a plain loss differenti
 mode only: `jax.jvp` and `jax.hessian` raise TypeError (nested `jax.jacrev` does not).
 
 On a CPU all three are written as one matrix product with *patches*, the pixels under the kernel at each position:
-XLA's own convolution is slow there for few channels, for a dilated input, and, inside a loop, by a factor of a hundred
-for the gradient by the kernel (jax-ml/jax issue 12868). On other platforms XLA's convolutions are used.
+XLA's own convolution is slow there for few channels, for a dilated input, and, inside a loop, by a factor of ten to a
+hundred for the gradient by the kernel (jax-ml/jax issue 12868). On other platforms XLA's convolutions are used.
 """
 
 from collections.abc import Callable, Sequence

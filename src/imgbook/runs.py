@@ -172,30 +172,6 @@ def from_weights(model: str, path: Path) -> Model:
     return Model(graphdef, state, config, description, history_steps(history))
 
 
-def checkpoint_description(folder: Path) -> dict[str, Any]:
-    """The description, see `describe`, in the newest whole checkpoint of a folder.
-
-    Raises:
-        FileNotFoundError: there is none. ValueError: all are damaged.
-    """
-    from orbax.checkpoint import args
-
-    from imgbook import checkpoints
-
-    if folder.is_dir():
-        manager = checkpoints.open_manager(folder.absolute())
-        try:
-            step, _ = checkpoints.newest_whole(manager, folder.absolute())
-            if step:
-                about = manager.restore(step, args=args.Composite(about=args.JsonRestore())).about
-                return about["describe"]
-        finally:
-            manager.close()
-    raise FileNotFoundError(
-        f"{folder} holds no whole checkpoint; train with --checkpoint-dir first"
-    )
-
-
 def from_checkpoints(model: str, folder: Path) -> Model:
     """A model from the newest whole checkpoint in a folder.
 
@@ -204,7 +180,7 @@ def from_checkpoints(model: str, folder: Path) -> Model:
     """
     from imgbook import checkpoints
 
-    description = checkpoint_description(folder)
+    description = checkpoints.description(folder)
     graphdef, state, config = fresh(model, description, folder)
     state, step, _ = checkpoints.restore(folder, state, description)
     return Model(graphdef, state, config, description, step)
