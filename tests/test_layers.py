@@ -725,7 +725,8 @@ def test_images_done_in_parts_give_the_same(monkeypatch, n, strides):
         4 * 2 * np.prod(w.output) * np.prod(w.kernel) * 2
     )  # bytes of the patches of two images
     monkeypatch.setattr(convolution, "CACHED", a_third)
-    assert convolution.parts(n, w, 2, 4) == {1: 1, 6: 3, 7: 7}[n]
+    need = convolution.patches_bytes(n, w, 2, 4)
+    assert convolution.parts(n, need) == {1: 1, 6: 3, 7: 7}[n]
     jax.clear_caches()
     inside = [conv(x, k, w), conv_transpose(y, k, w), conv_kernel(x, y, w)]
     program = jax.jit(lambda x: conv(x, k, w)).lower(x).as_text()
@@ -734,3 +735,25 @@ def test_images_done_in_parts_give_the_same(monkeypatch, n, strides):
     jax.clear_caches()
     for value, expected in zip(inside, whole, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_transposed_convolution_in_two_halves_gives_the_same(monkeypatch, strides):
+    """To the last bit: each image is painted alone. The halves are no neighbours, so that a divided batch stays so."""
+    w = window((9, 8), (3, 4), strides, "SAME")
+    k, y = jnp.asarray(normal((3, 4, 2, 3), 1)), jnp.asarray(normal((6, *w.output, 3), 2))
+    whole = conv_transpose(y, k, w)
+    monkeypatch.setattr(convolution, "IN_TWO", 1)
+    jax.clear_caches()
+    program = jax.jit(lambda y: conv_transpose(y, k, w)).lower(y).as_text()
+    np.testing.assert_array_equal(conv_transpose(y, k, w), whole)
+    assert program.count("dot_general") == 2
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
+def test_parts_hold_every_so_many_th_image():
+    x = jnp.arange(12).reshape(6, 2)
+    split = convolution.divided(x, 3)
+    np.testing.assert_array_equal(split[1], x[1::3])
+    np.testing.assert_array_equal(convolution.united(split), x)

@@ -28,6 +28,9 @@ from jax import lax
 NHWC = ("NHWC", "HWIO", "NHWC")
 Pair = tuple[int, int]
 CACHED = 16e6  # bytes of patches up to which a product is done at once: more do not stay in the cache of a CPU
+IN_TWO = (
+    4e6  # bytes of paint from which on a transposed convolution is done in two halves side by side
+)
 
 
 class Window(NamedTuple):
@@ -167,28 +170,41 @@ def patches(x: jax.Array, window: Window) -> jax.Array:
     return p.reshape(-1, p.shape[-1])
 
 
-def parts(n: int, window: Window, channels: int, itemsize: int) -> int:
+def patches_bytes(n: int, window: Window, channels: int, itemsize: int) -> int:
+    """What the patches of `n` images need."""
+    return n * prod(window.output) * prod(window.kernel) * channels * itemsize
+
+
+def parts(n: int, need: int) -> int:
     """Into how many equal parts to divide `n` images, so that the patches of one part stay in the cache."""
-    need = n * prod(window.output) * prod(window.kernel) * channels * itemsize
     return next((d for d in range(1, n + 1) if n % d == 0 and need <= d * CACHED), max(n, 1))
 
 
 def divided(array: jax.Array, parts: int) -> jax.Array:
-    return array.reshape(
-        parts, len(array) // parts, *array.shape[1:]
-    )  # [N, ...] -> [parts, N / parts, ...]
+    """`[N, ...]` to `[parts, N / parts, ...]`: every parts-th image in one part.
+
+    Not parts of neighbours: a batch that is split over devices, neighbours on the same one, stays split in every part.
+    """
+    array = array.reshape(len(array) // parts, parts, *array.shape[1:])  # [N / parts, parts, ...]
+    return jnp.moveaxis(array, 1, 0)
+
+
+def united(array: jax.Array) -> jax.Array:
+    """The inverse of `divided`."""
+    array = jnp.moveaxis(array, 0, 1)
+    return array.reshape(-1, *array.shape[2:])  # [N / parts, parts, ...] -> [N, ...]
 
 
 def conv_patches(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     a, b = kernel.shape[2:]
     flat = kernel.reshape(-1, b)  # [kh, kw, A, B] -> [kh kw A, B]
-    m = parts(len(x), window, a, x.dtype.itemsize)
+    m = parts(len(x), patches_bytes(len(x), window, a, x.dtype.itemsize))
 
     def product(x: jax.Array) -> jax.Array:
-        return patches(x, window) @ flat  # [N h w, B]
+        y = patches(x, window) @ flat  # [N h w, B]
+        return y.reshape(len(x), *window.output, b)
 
-    y = product(x) if m == 1 else lax.map(product, divided(x, m))
-    return y.reshape(len(x), *window.output, b)  # [N h w, B] -> [N, h, w, B]
+    return product(x) if m == 1 else united(lax.map(product, divided(x, m)))
 
 
 def conv_kernel_patches(x: jax.Array, y: jax.Array, window: Window) -> jax.Array:
@@ -197,7 +213,7 @@ def conv_kernel_patches(x: jax.Array, y: jax.Array, window: Window) -> jax.Array
     def gradient(x: jax.Array, y: jax.Array) -> jax.Array:
         return patches(x, window).T @ y.reshape(-1, b)  # [kh kw A, N h w] @ [N h w, B]
 
-    m = parts(len(x), window, a, x.dtype.itemsize)
+    m = parts(len(x), patches_bytes(len(x), window, a, x.dtype.itemsize))
     if m == 1:
         grad = gradient(x, y)
     else:
@@ -214,11 +230,18 @@ def conv_transpose_patches(y: jax.Array, kernel: jax.Array, window: Window) -> j
     The kernel is cut into tiles of the size of the stride: tile (i, j) of all pixels covers the image without overlap,
     so that a few shifted sums of tiled images are all there is to do.
     """
-    m = parts(len(y), window, kernel.shape[2], y.dtype.itemsize)
+    need = patches_bytes(len(y), window, kernel.shape[2], y.dtype.itemsize)
+    m, paint_part = parts(len(y), need), partial(paint, kernel=kernel, window=window)
     if m > 1:
-        paint_part = partial(conv_transpose_patches, kernel=kernel, window=window)
-        x = lax.map(paint_part, divided(y, m))
-        return x.reshape(len(y), *x.shape[2:])  # [parts, N / parts, H, W, A] -> [N, H, W, A]
+        return united(lax.map(paint_part, divided(y, m)))
+    if need < IN_TWO or len(y) % 2:
+        return paint_part(y)
+    # One core adds up one half's paint while another multiplies for the other half.
+    return united(jnp.stack([paint_part(half) for half in divided(y, 2)]))
+
+
+def paint(y: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """`conv_transpose_patches` of a batch at once."""
     n, height, width, b = y.shape
     (kh, kw), (sh, sw), (top, left) = window.kernel, window.strides, [p[0] for p in window.padding]
     a = kernel.shape[2]
@@ -226,11 +249,11 @@ def conv_transpose_patches(y: jax.Array, kernel: jax.Array, window: Window) -> j
     kernel = jnp.pad(kernel, ((0, tiles_h * sh - kh), (0, tiles_w * sw - kw), (0, 0), (0, 0)))
     kernel = kernel.reshape(-1, b).T  # [tiles sh, tiles sw, A, B] -> [B, tiles sh tiles sw A]
     wide = jnp.promote_types(y.dtype, jnp.float32)  # overlaps are not added in half precision
-    paint = jnp.matmul(y.reshape(-1, b), kernel, preferred_element_type=wide)
-    paint = paint.reshape(n, height, width, tiles_h, sh, tiles_w, sw, a)
+    tiles = jnp.matmul(y.reshape(-1, b), kernel, preferred_element_type=wide)
+    tiles = tiles.reshape(n, height, width, tiles_h, sh, tiles_w, sw, a)
     image = sum(
         jnp.pad(
-            paint[:, :, :, i, :, j],  # [N, h, w, sh, sw, A]
+            tiles[:, :, :, i, :, j],  # [N, h, w, sh, sw, A]
             ((0, 0), (i, tiles_h - 1 - i), (j, tiles_w - 1 - j), (0, 0), (0, 0), (0, 0)),
         )
         for i in range(tiles_h)
