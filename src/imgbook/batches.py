@@ -42,8 +42,8 @@ def batches(
 
     With `poisson` there are no epochs: every image is in every batch with probability batch_size / N, independently
     of all others (the sampling that differential privacy assumes). A batch then has room for a few more images than
-    expected, is filled up with image 0, and has one more array at its end: float32 weights `[room]`, 1 for the images
-    drawn and 0 for the filling.
+    expected (a multiple of 8 if there are so many), is filled up with image 0, and has one more array at its end:
+    float32 weights `[room]`, 1 for the images drawn and 0 for the filling.
 
     Raises:
         ValueError: lengths that differ, or a batch size below 1 or above the number of images.
@@ -78,7 +78,8 @@ def batches(
 
 def _poisson_batches(data: tuple, n: int, batch_size: int, key: jax.Array) -> Batches:
     # Seven standard deviations above the mean, and a few for small batches, where the tail is longer.
-    room = min(n, int(np.ceil(batch_size + 7 * np.sqrt(batch_size) + 10)))
+    # It is a multiple of 8, so that as many devices divide it.
+    room = min(n, 8 * int(np.ceil((batch_size + 7 * np.sqrt(batch_size) + 10) / 8)))
 
     def plan(first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         indices, weights = np.zeros((count, room), np.int32), np.zeros((count, room), np.float32)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imgbook import files, training, weights
+from imgbook import files, parallel, processes, training, weights
 from imgbook.weights import HISTORY
 
 if TYPE_CHECKING:
@@ -194,11 +194,26 @@ def _newest(folder: str | Path) -> Iterator[tuple["CheckpointManager", Path, int
 
 
 def open_manager(folder: Path) -> "CheckpointManager":
-    from orbax.checkpoint import CheckpointManager, CheckpointManagerOptions
+    from orbax.checkpoint import (
+        CheckpointManager,
+        CheckpointManagerOptions,
+        JsonCheckpointHandler,
+        StandardCheckpointHandler,
+    )
+    from orbax.checkpoint.options import MultiprocessingOptions
 
+    # Of several processes one alone has it: Orbax is not to wait for the others.
+    me = jax.process_index()
+    alone = MultiprocessingOptions(primary_host=me, active_processes={me})
     # It keeps all checkpoints: old ones go when the new one is sealed, and not before.
-    options = CheckpointManagerOptions(enable_async_checkpointing=False, create=False)
-    return CheckpointManager(folder, options=options)
+    options = CheckpointManagerOptions(
+        enable_async_checkpointing=False, create=False, multiprocessing_options=alone
+    )
+    handlers = {
+        "arrays": StandardCheckpointHandler(multiprocessing_options=alone),
+        "about": JsonCheckpointHandler(multiprocessing_options=alone),
+    }
+    return CheckpointManager(folder, options=options, item_handlers=handlers)
 
 
 def newest_whole(manager: "CheckpointManager", folder: Path) -> tuple[int, dict[int, str]]:
@@ -243,9 +258,8 @@ def check_same_run(folder: Path, step: int, stored: dict, wanted: dict | None) -
     if wanted is None or stored == wanted:
         return
     differences = [
-        f"{key}: {stored.get(key, 'nothing')!r} there, {wanted.get(key, 'nothing')!r} here"
-        for key in sorted(stored | wanted)
-        if stored.get(key) != wanted.get(key)
+        f"{name}: {there!r} there, {here!r} here"
+        for name, there, here in processes.differences(stored, wanted)
     ]
     raise ValueError(
         f"the checkpoint {folder / str(step)} is another run's ({'; '.join(differences)}). Repeat that run's "
@@ -256,32 +270,19 @@ def check_same_run(folder: Path, step: int, stored: dict, wanted: dict | None) -
 def as_numpy(state: Any) -> dict[str, np.ndarray]:
     """All leaves by name; PRNG keys as their data."""
     named = weights.named(state)
-    return {name: np.asarray(_key_data(leaf)) for name, leaf in named.items()}
+    return {name: np.asarray(parallel.key_data(leaf)) for name, leaf in named.items()}
 
 
-def from_numpy(like: Any, arrays: dict[str, np.ndarray], where: Path) -> Any:
+def from_numpy(like: Any, arrays: dict[str, np.ndarray], where: Path | str) -> Any:
     """The arrays in the structure of `like`.
 
     Raises:
         ValueError: names, shapes or dtypes differ.
     """
     named = weights.named(like)
-    weights.check_equal(where, {n: _key_data(leaf) for n, leaf in named.items()}, arrays)
-    leaves = [
-        jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf))
-        if _is_key(leaf)
-        else jnp.asarray(arrays[name])
-        for name, leaf in named.items()
-    ]
+    weights.check_equal(where, {n: parallel.key_data(leaf) for n, leaf in named.items()}, arrays)
+    leaves = [parallel.from_key_data(arrays[name], leaf) for name, leaf in named.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
-
-
-def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def check_space(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:

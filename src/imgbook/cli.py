@@ -13,15 +13,18 @@ import click
 from imgbook import experiments, outputs, presets, records, runs, staleness
 from imgbook.console import (
     COMMAND,
+    PARALLEL,
     Commands,
     Interrupted,
     ManySeeds,
     check_folder,
     check_new_file,
+    finish,
     floats,
     options,
     prepare,
     report,
+    start,
 )
 
 SEED = click.IntRange(0, 2**32 - 1)
@@ -79,6 +82,7 @@ Examples:
 @click.option("--checkpoint-every", type=AT_LEAST_1, help="Steps between checkpoints [500].")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint.")
 @click.option("--weights", type=FILE, help="Write the trained weights here (.safetensors).")
+@PARALLEL
 @click.pass_obj
 def train(
     command: str,
@@ -92,8 +96,15 @@ def train(
     checkpoint_every: int | None,
     resume: bool,
     weights: Path | None,
+    **parallel: Any,
 ) -> None:
-    """Train MODEL (gan, cnn or vae) as its chapter does."""
+    """Train MODEL (gan, cnn or vae) as its chapter does.
+
+    On several hosts, or in several processes, run the same command in each, with --coordinator, --processes and
+    --process-id. Each reads its own copy of the data, or a shared folder; process 0 alone writes files and the
+    line of results. Processes wait for each other for 60 s at the start; if one ends, so do the others, within
+    40 s, and --resume, in all, goes on from the last checkpoint.
+    """
     began, preset = time.perf_counter(), presets.current(preset)
     if checkpoint_dir is None and (resume or checkpoint_every):
         raise click.UsageError("--resume and --checkpoint-every need --checkpoint-dir")
@@ -104,24 +115,29 @@ def train(
     if checkpoint_dir:
         check_folder(checkpoint_dir)
         checkpoints = {"folder": checkpoint_dir, "every": checkpoint_every or 500, "resume": resume}
+    layout = start(**parallel)
     dataset = runs.load_data(data, "train", preset, size)
     prepare()
-    trained, history = runs.train(model, dataset, preset, seed, steps, **checkpoints)
-    metrics = floats({name: column[-1] for name, column in history.metrics.items() if len(column)})
-    files = [str(checkpoint_dir)] if checkpoint_dir else []
-    if weights and trained.steps:
-        from imgbook.weights import save_model
+    trained, history = runs.train(model, dataset, preset, seed, steps, layout, **checkpoints)
+    if layout is None or layout.leads:
+        metrics = floats(
+            {name: column[-1] for name, column in history.metrics.items() if len(column)}
+        )
+        files = [str(checkpoint_dir)] if checkpoint_dir else []
+        if weights and trained.steps:
+            from imgbook.weights import save_model
 
-        about = runs.describe_weights(
-            trained.description, trained.steps,
-            result=metrics, licence=dataset.licence, command=command,
+            about = runs.describe_weights(
+                trained.description, trained.steps,
+                result=metrics, licence=dataset.licence, command=command,
+            )  # fmt: skip
+            save_model(weights, trained.state, history, about)
+            files += [str(weights), str(weights.with_suffix(".json"))]
+        report(
+            command, began, history, model=model, data=dataset.name, preset=preset, seed=seed,
+            steps=trained.steps, metrics=metrics, files=files,
         )  # fmt: skip
-        save_model(weights, trained.state, history, about)
-        files += [str(weights), str(weights.with_suffix(".json"))]
-    report(
-        command, began, history, model=model, data=dataset.name, preset=preset, seed=seed,
-        steps=trained.steps, metrics=metrics, files=files,
-    )  # fmt: skip
+    finish(layout)
     if trained.steps < trained.config.num_steps:
         raise Interrupted(f"interrupted after {trained.steps} of {trained.config.num_steps} steps")
 

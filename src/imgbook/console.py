@@ -11,11 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgbook import records, staleness
+
+if TYPE_CHECKING:
+    from imgbook.parallel import Layout
 
 COMMAND = "python -m imgbook"
 
@@ -32,14 +35,15 @@ class Commands(click.Group):
         extra |= {"standalone_mode": False, "obj": shlex.join([*COMMAND.split(), *args])}
         try:
             code = super().main(args=args, **extra) or 0
-        except (click.Abort, Interrupted) as error:
-            code = fail(str(error) or "interrupted", 130)
+        except Interrupted as error:  # in all processes of a run
+            code = fail(error, 130)
+        except click.Abort:
+            leave(code := fail("interrupted", 130))
         except (click.ClickException, FileNotFoundError, ValueError) as error:
-            code = fail(
-                error.format_message() if isinstance(error, click.ClickException) else error, 2
-            )
+            said = error.format_message() if isinstance(error, click.ClickException) else error
+            leave(code := fail(said, 2))
         except (OSError, FloatingPointError, staleness.NotEquivalent) as error:
-            code = fail(error, 1)
+            leave(code := fail(error, 1))
         sys.exit(code)
 
 
@@ -93,6 +97,74 @@ def options(*decorators: Callable) -> Callable:
         return function
 
     return decorate
+
+
+PARALLEL = options(
+    click.option("--devices", type=click.IntRange(min=1),
+                 help="Devices of each process that share each batch [1; several processes: all]. "
+                 "On a CPU virtual ones, which share its cores."),
+    click.option("--shard-parameters", is_flag=True,
+                 help="Divide parameters and optimiser state over the devices."),
+    click.option("--coordinator", metavar="HOST:PORT", help="Process 0, as the others reach it."),
+    click.option("--processes", type=click.IntRange(min=1), help="How many processes there are."),
+    click.option("--process-id", type=click.IntRange(min=0), help="Which one this is, from 0 on."),
+)  # fmt: skip
+
+
+def start(
+    devices: int | None,
+    shard_parameters: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+) -> "Layout | None":
+    """Start JAX on the devices, and with the other processes, that the `PARALLEL` options name; None: on one.
+
+    Raises:
+        UsageError: options that do not go together. ValueError, ConnectionError: as `parallel.connect` and `layout`.
+    """
+    together = (coordinator, processes, process_id)
+    if (several := any(one is not None for one in together)) and None in together:
+        raise click.UsageError(
+            "--coordinator, --processes and --process-id belong together: give all three"
+        )
+    if several and process_id >= processes:
+        raise click.UsageError(
+            f"--process-id {process_id} of --processes {processes}; allowed: 0 to {processes - 1}"
+        )
+    if shard_parameters and not several and (devices or 1) == 1:
+        raise click.UsageError("--shard-parameters needs several devices: give --devices")
+    if devices is None and not several:
+        return None
+    import jax
+
+    from imgbook import parallel
+
+    if devices:
+        parallel.virtual_devices(devices)
+    if several:
+        parallel.connect(coordinator, processes, process_id)
+    layout = parallel.layout(devices, shard_parameters=shard_parameters)
+    if (devices or 1) > 1 and layout.leads and jax.default_backend() == "cpu":
+        click.echo(
+            f"{devices} virtual devices share the processor: to try things out, not for speed",
+            err=True,
+        )
+    return layout
+
+
+def finish(layout: "Layout | None") -> None:
+    """Wait for the other processes, if there are any: a run is fine when process 0 has written all it writes."""
+    if layout and layout.num_processes > 1:
+        from imgbook import processes
+
+        processes.finish()
+
+
+def leave(code: int) -> None:
+    """End a process that has others at once: they would wait for it, and it for them."""
+    if "imgbook.processes" in sys.modules:
+        sys.modules["imgbook.processes"].leave(code)
 
 
 def prepare() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from imgbook import presets, training
+from imgbook import parallel, presets, training
 from imgbook.data import Dataset
 from imgbook.layers import Conv, ConvTranspose
 from imgbook.training import TrainState
@@ -197,6 +197,7 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
         latents = jax.random.normal(
             jax.random.fold_in(g.key, g.step), (len(real), config.latent_dim)
         )
+        latents = parallel.divided(latents)  # over devices, if there are several
         fake, g_vjp, g_stats = jax.vjp(
             lambda params: generate(params, g.stats, latents), g.params, has_aux=True
         )

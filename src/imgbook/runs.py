@@ -15,6 +15,7 @@ from imgbook import sources
 
 if TYPE_CHECKING:  # these import jax, which the command line does only when it runs something
     from imgbook.data import Dataset
+    from imgbook.parallel import Layout
     from imgbook.training import History
 
 MODELS = ("gan", "cnn", "vae")
@@ -69,15 +70,23 @@ def describe(
 
 
 def train(
-    model: str, dataset: "Dataset", preset: str, seed: int, steps: int | None, **checkpoints: object
+    model: str,
+    dataset: "Dataset",
+    preset: str,
+    seed: int,
+    steps: int | None,
+    layout: "Layout | None" = None,
+    **checkpoints: object,
 ) -> tuple[Model, "History"]:
     """Train a model on a data set; `checkpoints` are options of `imgbook.checkpoints.Checkpoints`, none if empty.
 
     Raises:
-        ValueError, FloatingPointError, CheckpointError: as `training.fit`.
+        ValueError: other processes were started with other options; or as `training.fit`.
+        FloatingPointError, CheckpointError, ProcessLost: as `training.fit`.
     """
     import jax
 
+    from imgbook import processes
     from imgbook.checkpoints import Checkpoints
 
     module = chapter(model)
@@ -85,8 +94,17 @@ def train(
     config = module.config_for(dataset, preset, **changes)
     about = describe(model, config, dataset.name, dataset.content_hash, preset, seed)
     saved = Checkpoints(**checkpoints, describe=about) if checkpoints else None
+    options = {"layout": layout} if layout else {}
+    if layout and layout.num_processes > 1:
+        # Folders may have other names on other hosts.
+        flags = {"jax": jax.__version__, "shard_parameters": layout.shard_parameters}
+        flags |= {"checkpoint_dir": bool(saved)} | {
+            k: checkpoints[k] for k in checkpoints.keys() - {"folder"}
+        }
+        with processes.together():
+            processes.check_same(about | flags)
     graphdef, state, history = module.train(
-        dataset, config, jax.random.key(seed), checkpoints=saved
+        dataset, config, jax.random.key(seed), checkpoints=saved, **options
     )
     return Model(graphdef, state, config, about, history_steps(history)), history
 
