@@ -1,7 +1,7 @@
 # Every target is a task of scripts/run.py, which sets up .venv first. PYTHON chooses the interpreter, PRESET the size.
 PYTHON ?= python3
 PRESET ?= $(or $(IMGBOOK_PRESET),quick)
-TASKS := setup book test test-site test-versions notebooks lint serve clean
+TASKS := setup book test test-site test-versions bench bench-quality notebooks lint serve clean
 
 .PHONY: help lock $(TASKS)
 

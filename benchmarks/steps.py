@@ -120,7 +120,7 @@ def engine_runner(make: Callable, n: int) -> tuple[Callable[[], float], float]:
     program, _ = training.compile_loop(step, state, stream)
     seconds = time.perf_counter() - begin
     box = [state]
-    plan = training._filled(stream.plan(0, n))
+    plan = training.filled(stream.plan(0, n))
 
     def run() -> float:
         begin = time.perf_counter()

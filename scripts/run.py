@@ -9,11 +9,14 @@ IMGBOOK_PRESET chooses the preset of `book`, IMGBOOK_STRICT=1 makes warnings and
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from environments import find_python
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -21,6 +24,9 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 READY = VENV / ".ready"
 SITE = ROOT / "tests" / "site"
+BENCH = ROOT / "_build" / "bench"
+BENCH_PYTHON = "3.11"  # the oldest: every framework has a build for it
+OWN_ENVIRONMENT = ("setup", "clean", "bench")  # tasks that need no .venv
 
 
 def run(*command: str | Path, **environment: str) -> None:
@@ -113,6 +119,43 @@ def test_versions() -> None:
     python("scripts/test_versions.py")
 
 
+def bench_python() -> Path:
+    """The Python of the benchmark's environment, made if it is not there: this package as locked, PyTorch and Keras."""
+    venv, pinned = BENCH / "venv", ROOT / "benchmarks" / "requirements.txt"
+    found = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    inputs = [ROOT / "requirements.lock", ROOT / "pyproject.toml", pinned]
+    ready = venv / ".ready"
+    if ready.exists() and all(ready.stat().st_mtime >= path.stat().st_mtime for path in inputs):
+        return found
+    try:
+        base = find_python(BENCH_PYTHON)
+    except SystemExit:
+        base = sys.executable
+        print(f"Python {BENCH_PYTHON} was not found; the benchmark takes {sys.version.split()[0]}")
+    shutil.rmtree(venv, ignore_errors=True)
+    BENCH.mkdir(parents=True, exist_ok=True)
+    locked = re.findall(
+        r"^((?:jax|jaxlib|flax|optax|numpy)==.*?) *\\?$", inputs[0].read_text(), flags=re.M
+    )
+    constraints = BENCH / "constraints.txt"
+    constraints.write_text("\n".join(locked) + "\n")
+    run(base, "-m", "venv", venv)
+    pip = (found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(*pip, "--constraint", constraints, "--requirement", pinned, "--editable", ".[bench]")
+    ready.touch()
+    return found
+
+
+def bench() -> None:
+    """training steps against Flax's own layers, PyTorch and Keras; in an environment of its own, about 12 minutes"""
+    run(bench_python(), "benchmarks/bench.py")
+
+
+def bench_quality() -> None:
+    """what quality each chapter's model reaches in how many seconds of training; about 10 minutes"""
+    python("benchmarks/quality.py")
+
+
 def serve() -> None:
     """serve _build/html at http://localhost:8000"""
     python("-m", "http.server", "8000", "--directory", "_build/html")
@@ -130,6 +173,8 @@ TASKS: dict[str, Callable[[], None]] = {
     "test": test,
     "test-site": test_site,
     "test-versions": test_versions,
+    "bench": bench,
+    "bench-quality": bench_quality,
     "notebooks": notebooks,
     "lint": lint,
     "serve": serve,
@@ -149,7 +194,7 @@ def main() -> None:
     )
     parser.add_argument("task", choices=TASKS, metavar="TARGET")
     task = parser.parse_args().task
-    if task not in ("setup", "clean"):
+    if task not in OWN_ENVIRONMENT:
         setup()
     TASKS[task]()
 

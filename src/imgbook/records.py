@@ -37,7 +37,7 @@ KEYS = (
 )
 # What staleness is judged by. A record without them can be read, and is stale.
 REPEAT_KEYS = ("judge_hash", "smoke", "equivalents")
-NO_RECORDS = ("build",)  # in the same folder: the times of the build
+NO_RECORDS = ("bench", "build", "quality", "scaling")  # in the same folder: times, of other kinds
 SOURCES_CHANGED = "sources that its run imports have changed"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
