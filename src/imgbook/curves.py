@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from imgbook import plotting, records
 
 NAME = "quality"
-PARTS = (1 / 8, 1 / 4, 1 / 2, 1)  # of the steps of preset quick: the points of a curve
+PARTS = (1 / 8, 1 / 3, 1)  # of the steps of preset quick: the points of a curve
 # The measure that a model's curve shows, in words, and the colour of its chapter.
 SHOWN = {
     "gan": ("recognised", "GAN: digits recognised, share of samples", "generator"),

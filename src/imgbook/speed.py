@@ -153,6 +153,18 @@ def _cell(result: Mapping, variant: str) -> str:
     return f"{speed['median']:,.0f} ({speed['min']:,.0f} to {speed['max']:,.0f})"
 
 
+def with_curves(runs: list[dict]) -> dict:
+    """The newest of the runs that measured cost against batch and data size.
+
+    Raises:
+        ValueError: none did.
+    """
+    for run in runs:
+        if all("epochs" in result for result in run["models"].values()):
+            return run
+    raise ValueError("no recorded run has the curves of cost; measure them with: make bench")
+
+
 def compare(newest: Mapping, earlier: Mapping) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and rows for `pages.table`: this package against the fastest of the others, in two independent runs.
 
