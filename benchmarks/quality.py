@@ -92,7 +92,8 @@ def measure(
         point: dict = {"seconds": [], "compile_seconds": [], "values": {}}
         for seed in seeds:
             values, history, steps = run(data_name, preset, part, seed)
-            values |= {name: column[-LAST:].mean() for name, column in history.metrics.items()}
+            # The test's accuracy, not that of the training batches, where both have one.
+            values = {k: v[-LAST:].mean() for k, v in history.metrics.items()} | values
             for name, value in values.items():
                 point["values"].setdefault(name, []).append(float(value))
             point["seconds"].append(round(history.seconds, 3))

@@ -1,6 +1,7 @@
 """Quality against seconds of training: the runs, the record, the picture."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,15 @@ def test_a_point_is_a_run_of_its_own_for_each_seed(made):
         first, last = (point["values"] for point in entry["points"])
         assert first != last
         assert entry["command"].endswith(f"--models {model}")
+
+
+def test_a_measure_on_test_images_is_not_replaced_by_one_of_the_training(monkeypatch):
+    history = SimpleNamespace(metrics={"accuracy": np.ones(9)}, seconds=1.0, compile_seconds=1.0)
+    run = lambda *_: ({"accuracy": 0.5}, history, 9)  # noqa: E731
+    monkeypatch.setitem(quality.RUNS, "cnn", (run, "cifar10"))
+    monkeypatch.setattr(quality.staleness, "source_hash", lambda _: "")
+    (point,) = quality.measure("cnn", "smoke", parts=(1,), seeds=(0,))["points"]
+    assert point["values"] == {"accuracy": [0.5]}
 
 
 def test_figure_and_table_show_every_seed(made):
