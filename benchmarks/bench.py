@@ -123,7 +123,7 @@ def readme_section(runs: list[dict]) -> str:
             f"({PICTURE.relative_to(ROOT).as_posix()})",
             "",
             f"Images a second in training: median (minimum to maximum) of {newest['repeats']} turns. "
-            f"Measured on {newest['date']} on {newest['device']} by `make bench`.",
+            f"Measured on {newest['date']} on {newest['device']} by `{newest['command']}`.",
         ]
     )
 
