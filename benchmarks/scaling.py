@@ -18,16 +18,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from steps import stock_layers
 
 import imgbook
 from imgbook import cnn, gan, parallel, records, roofline, scaling, training, vae
@@ -86,16 +85,6 @@ def half_step(graphdef: nnx.GraphDef, config: cnn.CNNConfig) -> Callable:
         return state.updated(grads, tx), {"loss": loss}
 
     return step
-
-
-@contextmanager
-def stock_layers() -> Iterator[None]:
-    """Within the block, the chapters' networks are made of Flax's layers."""
-    with (
-        mock.patch.multiple(gan, Conv=nnx.Conv, ConvTranspose=nnx.ConvTranspose),
-        mock.patch.multiple(cnn, Conv=nnx.Conv, max_pool=nnx.max_pool),
-    ):
-        yield
 
 
 # --- what each thing brought ----------------------------------------------------------------------------------
