@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """This package's training steps against Flax's own layers, PyTorch and Keras, in one interleaved run.
 
-    make bench                                 # makes the environment, then runs this file in it: about nine minutes
-    python benchmarks/bench.py --table         # without the curves of cost: six minutes, in that environment
+    make bench                                 # makes the environment, then runs this file in it: about thirteen minutes
+    python benchmarks/bench.py --table         # without the curves of cost: five minutes, in that environment
     python benchmarks/bench.py --readme        # only draw the picture and write the README's table anew
 
 Every framework has a process of its own, gets the same networks, first weights and batches, and is checked to compute

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What quality each chapter's model reaches in how many seconds of training: `results/quality.json`.
 
-    make bench-quality                              # about ten minutes on two cores; let nothing else run beside it
+    make bench-quality                              # about seven minutes on two cores; let nothing else run beside it
     python benchmarks/quality.py --models cnn       # one model anew, the others stay
 
 Each point is a run of its own with its own learning-rate schedule, a part of the steps of preset quick, so that the

@@ -147,12 +147,12 @@ def bench_python() -> Path:
 
 
 def bench() -> None:
-    """training steps against Flax's own layers, PyTorch and Keras; in an environment of its own, about 9 minutes"""
+    """training steps against Flax's own layers, PyTorch and Keras; in an environment of its own, 13 minutes"""
     run(bench_python(), "benchmarks/bench.py")
 
 
 def bench_quality() -> None:
-    """what quality each chapter's model reaches in how many seconds of training; about 10 minutes"""
+    """what quality each chapter's model reaches in how many seconds of training; 7 minutes"""
     python("benchmarks/quality.py")
 
 
