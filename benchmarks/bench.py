@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """This package's training steps against Flax's own layers, PyTorch and Keras, in one interleaved run.
 
-    make bench                                 # makes the environment, then runs this file in it: about thirteen minutes
+    make bench                                 # makes the environment, runs this file in it: thirteen minutes
     python benchmarks/bench.py --table         # without the curves of cost: five minutes, in that environment
     python benchmarks/bench.py --readme        # only draw the picture and write the README's table anew
 
