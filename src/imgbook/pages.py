@@ -34,10 +34,10 @@ HEADLINES = {
     "04-cnn": Headline("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
     "05-vae": Headline("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
     "06-outlook": Headline("flow", "near", "samples within reach of a mode", ".1%"),
-    "scaling": Headline(None, "peak", "GFLOP/s, the fastest operation of the page here", ".0f"),
     "own-images": Headline(
         None, "accuracy", "drawn pictures, test accuracy (36 for training)", ".1%"
     ),
+    "scaling": Headline(None, "peak", "GFLOP/s, the fastest operation of the page here", ".0f"),
 }
 
 
