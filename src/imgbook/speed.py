@@ -178,7 +178,7 @@ def compare(newest: Mapping, earlier: Mapping) -> tuple[tuple[str, ...], list[tu
             row += [VARIANTS[name], f"{ours / theirs:.2f}"]
         rows.append(tuple(row))
     header = (
-        "",
+        "network",
         "fastest other",
         "this book / fastest other",
         "earlier run: fastest other",
