@@ -267,7 +267,8 @@ def example_run() -> dict:
     }
     short = {**model, "variants": {k: v for k, v in variants.items() if k != "channels_last"}}
     models = {"cnn": model, "gan": model, "vae": short}
-    return {"models": models, "repeats": 7, "date": "2026-01-01", "device": "a CPU"}
+    about = {"date": "2026-01-01", "device": "a CPU", "command": "make bench"}
+    return {"models": models, "repeats": 7, **about}
 
 
 def test_the_record_keeps_the_last_two_runs(tmp_path):

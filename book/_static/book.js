@@ -29,6 +29,7 @@
   };
   addEventListener("load", soon);
   addEventListener("resize", soon);
+  document.fonts.addEventListener("loadingdone", soon); // letters of another width
   addEventListener("toggle", soon, true); // folded code that opens
   const article = document.querySelector("article");
   if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true });
