@@ -66,7 +66,9 @@ class Mirror:
         if self.cut is not None and self.cuts:
             body, self.cuts = body[: self.cut], self.cuts - 1
         for i in range(0, len(body), 4000):
-            self.sent += len(body[i : i + 4000])  # counted first: the client may be done before we go on
+            self.sent += len(
+                body[i : i + 4000]
+            )  # counted first: the client may be done before we go on
             handler.wfile.write(body[i : i + 4000])
             if self.speed and over.wait(4000 / self.speed):
                 return

@@ -63,7 +63,9 @@ def test_picture_of_the_page(seen: View):
 
 def test_axe_finds_nothing(seen: View):
     assert seen.page.evaluate("document.documentElement.dataset.theme") == VIEWS[seen.view][1]
-    seen.page.wait_for_timeout(300)  # the page looks anew for what scrolls, 150 ms after its last change
+    seen.page.wait_for_timeout(
+        300
+    )  # the page looks anew for what scrolls, 150 ms after its last change
     found = axe.violations(seen.page, find_package("axe-core/axe.min.js"))
     assert not found, fail_list(f"{seen.name} ({seen.view})", found)
 
