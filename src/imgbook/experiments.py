@@ -63,21 +63,35 @@ def run_concepts(data_name: str, preset: str, seed: int) -> Outcome:
 
 
 def run_gan(data_name: str, preset: str, seed: int) -> Outcome:
-    """Train the GAN and let the judge score its samples."""
-    import jax
-
-    from imgbook import gan, judge, presets
+    """Train the GAN; what the judge says of its samples, and of real digits."""
+    from imgbook import gan_runs
     from imgbook.data import load
 
-    dataset, key = load(data_name, "train", preset), jax.random.key(seed)
-    config = gan.config_for(dataset, preset)
-    graphdefs, state, history = gan.train(dataset, config, key)
-    shape = (presets.SAMPLES[preset], config.latent_dim)
-    scored = judge.score(
-        gan.sample(graphdefs, state, jax.random.normal(jax.random.fold_in(key, 2), shape))
-    )
-    measures = ("recognised", "classes", "smallest_share")
-    return {k: float(scored[k]) for k in measures}, {"gan": (state, history, config)}
+    return gan_runs.run({"gan": {}}, load(data_name, "train", preset), preset, seed)
+
+
+def run_gan_losses(data_name: str, preset: str, seed: int) -> Outcome:
+    """The recipe with each of six losses."""
+    from imgbook import gan_runs
+    from imgbook.data import load
+
+    return gan_runs.run(gan_runs.LOSSES, load(data_name, "train", preset), preset, seed)
+
+
+def run_gan_ablation(data_name: str, preset: str, seed: int) -> Outcome:
+    """The recipe with one thing changed at a time."""
+    from imgbook import gan_runs
+    from imgbook.data import load
+
+    return gan_runs.run(gan_runs.ABLATION, load(data_name, "train", preset), preset, seed)
+
+
+def run_gan_conditional(data_name: str, preset: str, seed: int) -> Outcome:
+    """The recipe with labels."""
+    from imgbook import gan_runs
+    from imgbook.data import load
+
+    return gan_runs.run(gan_runs.CONDITIONAL, load(data_name, "train", preset), preset, seed)
 
 
 def run_vae(data_name: str, preset: str, seed: int) -> Outcome:
@@ -116,13 +130,16 @@ def run_flow(data_name: str, preset: str, seed: int) -> Outcome:
 
 
 def run_judge(data_name: str, preset: str, seed: int) -> Outcome:
-    """Train the judge on official training digits 10,001 to 60,000; its accuracy on the official test digits."""
+    """Train the judge on official training digits 10,001 to 60,000, the tenth part of them set apart, which gives its
+    temperature; its accuracy and confidence on the official test digits.
+    """
     import jax
     import numpy as np
 
-    from imgbook import cnn, judge, sources
-    from imgbook.data import Dataset, load
+    from imgbook import judge, sources
+    from imgbook.data import load
 
+    config = judge.config_for(preset)
     if preset == "smoke":
         digits, test = load(data_name, "train", "smoke"), load(data_name, "test", "smoke")
         images, labels = digits.images, digits.labels
@@ -130,30 +147,43 @@ def run_judge(data_name: str, preset: str, seed: int) -> Outcome:
     else:
         images, labels = (part[10_000:] for part in sources.official(data_name, "train"))
         test_images, test_labels = sources.official(data_name, "test")
-    others = judge.non_digits(images, len(images) // 5, seed)
-    dataset = Dataset.from_arrays(
-        np.concatenate([images, others]),
-        np.concatenate([labels, np.full(len(others), 10)]),
-        (*"0123456789", "not a digit"),
-        name=data_name,
+    apart = judge.held_out(len(images))
+    graphdef, state, history = judge.train(
+        images[~apart], labels[~apart], config, jax.random.key(seed)
     )
-    config = judge.CONFIG if preset != "smoke" else cnn.config_for(dataset, "smoke")
-    graphdef, state, history = cnn.train(dataset, config, jax.random.key(seed))
-    accuracy = cnn.accuracy(cnn.predict(graphdef, state, test_images), test_labels)
-    return {"test_accuracy": accuracy}, {"judge": (state, history, config)}
+    _, logits = judge.outputs(graphdef, state, images[apart])
+    temperature = judge.calibrate(logits, labels[apart])
+    _, logits = judge.outputs(graphdef, state, test_images)
+    seen = judge.Opinion(np.zeros((len(logits), 0)), logits / temperature)
+    p = seen.probabilities
+    right = p.argmax(1) == test_labels
+    values = {
+        "test_accuracy": right.mean(),
+        "temperature": temperature,
+        "test_confidence": p.max(1).mean(),
+        "test_cross_entropy": -np.log(p[np.arange(len(p)), test_labels]).mean(),
+        "recognised": (p.max(1) > judge.CONFIDENCE).mean(),
+    }
+    return {k: float(v) for k, v in values.items()}, {"judge": (state, history, config)}
 
 
 class Experiment(NamedTuple):
-    """A run, the data set it trains on ("": none), and whether the judge scores what it made."""
+    """A run, the data set it trains on ("": none), whether the judge scores what it made, and whether the package keeps
+    the weights of its first seed.
+    """
 
     run: Callable[[str, str, int], Outcome]
     data: str
     judged: bool = False
+    keeps: bool = True
 
 
 EXPERIMENTS = {
     "concepts": Experiment(run_concepts, "mnist"),
     "gan": Experiment(run_gan, "mnist", judged=True),
+    "gan-losses": Experiment(run_gan_losses, "mnist", judged=True, keeps=False),
+    "gan-ablation": Experiment(run_gan_ablation, "mnist", judged=True, keeps=False),
+    "gan-conditional": Experiment(run_gan_conditional, "mnist", judged=True),
     "cnn-mnist": Experiment(run_cnn, "mnist"),
     "cnn-cifar10": Experiment(run_cnn, "cifar10"),
     "vae": Experiment(run_vae, "mnist", judged=True),
@@ -161,9 +191,14 @@ EXPERIMENTS = {
     "judge": Experiment(run_judge, "mnist"),
 }
 # The judge is trained on the whole set and used at every preset, so it has one size, and one seed.
-DEFAULTS = {"judge": ("full", [0])}
+DEFAULTS = {
+    "judge": ("full", [0]),
+    "gan-losses": ("quick", [0, 1, 2]),
+    "gan-ablation": ("quick", [0, 1, 2]),
+    "gan-conditional": ("quick", [0, 1, 2]),
+}
 JUDGE_DATA = (
-    "official MNIST training digits 10,001 to 60,000; eleventh class: judge.non_digits of them"
+    "official MNIST training digits 10,001 to 60,000 without each tenth, which set the temperature"
 )
 
 
@@ -194,7 +229,9 @@ def flat(values: dict[str, float], trainings: dict[str, tuple]) -> dict[str, lis
         for label, (_, history, _) in trainings.items()
         for name, column in history.metrics.items()
     }
-    return {**metrics, **{f"values/{name}": [float(v)] for name, v in values.items()}}
+    # Times differ from run to run, and make no run another one.
+    repeatable = {name: v for name, v in values.items() if not name.endswith("seconds")}
+    return {**metrics, **{f"values/{name}": [float(v)] for name, v in repeatable.items()}}
 
 
 def record(
@@ -248,7 +285,7 @@ def record(
         smoke={**flat(*smoke_run), **settings},
     )
     files = [records.write(made, into)] if into or preset != "smoke" else []
-    if 0 in seeds and not into and preset == DEFAULTS.get(name, ("quick", []))[0]:
+    if experiment.keeps and 0 in seeds and not into and preset == DEFAULTS.get(name, ("quick", []))[0]:
         files += keep_weights(made, *first)
     return made, files
 
@@ -265,7 +302,7 @@ def keep_weights(made: dict, values: dict[str, float], training: tuple) -> list[
     data = EXPERIMENTS[name].data
     about = runs.describe_weights(
         runs.describe(
-            "cnn" if name == "judge" else name.partition("-")[0],
+            name.partition("-")[0],
             config,
             data or "points that the run draws",
             made["data_hash"],

@@ -1,11 +1,10 @@
-"""Chapter 3: a deep convolutional GAN, its two losses, its training step and sampling.
+"""Chapter 3: a deep convolutional GAN, its training step and sampling; with labels, a conditional one.
 
 Images are in [-1, 1] inside the networks (the generator ends in tanh) and in [0, 1] or uint8
-outside.
+outside. The networks are in `imgbook.gan_networks`, losses and penalties in `imgbook.gan_losses`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,122 +14,28 @@ import numpy as np
 import optax
 from flax import nnx
 
-from imgbook import parallel, presets, training
+from imgbook import parallel, training
+from imgbook.augment import random_shift
 from imgbook.data import Dataset
-from imgbook.layers import Conv, ConvTranspose
+from imgbook.gan_losses import (
+    discriminator_loss,
+    ema,
+    generator_loss,
+    gradient_penalty,
+    lazy,
+    r1_penalty,
+    r2_penalty,
+)
+from imgbook.gan_networks import Discriminator, GANConfig, Generator, config_for  # noqa: F401
 from imgbook.training import TrainState
-
-# Radford, Metz and Chintala (2015): all weights start from N(0, 0.02).
-normal_init = nnx.initializers.normal(0.02)
-
-
-@dataclass(frozen=True)
-class GANConfig:
-    """Hyperparameters of the DCGAN."""
-
-    image_shape: tuple[int, int, int] = (28, 28, 1)
-    latent_dim: int = 100
-    width: int = 32  # channels at half resolution, in both networks; twice as many at a quarter
-    learning_rate: float = 5e-4
-    beta1: float = 0.5
-    batch_size: int = 64
-    num_steps: int = 1800
-
-
-def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -> GANConfig:
-    """Hyperparameters for a data set at a preset; `changes` override single fields."""
-    steps = {
-        "smoke": dict(num_steps=4, width=8, batch_size=32),
-        "quick": {},
-        "full": dict(num_steps=20_000),
-    }
-    return replace(
-        GANConfig(),
-        **{"image_shape": dataset.image_shape, **steps[presets.current(preset)], **changes},
-    )
-
-
-class Generator(nnx.Module):
-    """Latents to images: dense, then two transposed convolutions (kernel 4, stride 2), each
-    doubling the size.
-    """
-
-    def __init__(self, config: GANConfig, *, rngs: nnx.Rngs):
-        height, width, channels = config.image_shape
-        if height % 4 or width % 4:
-            raise ValueError(
-                f"images of {height} x {width} pixels; both sides must be multiples of 4 (two doublings)"
-            )
-        self.base = (height // 4, width // 4, 2 * config.width)
-        self.dense = nnx.Linear(
-            config.latent_dim,
-            int(np.prod(self.base)),
-            use_bias=False,
-            kernel_init=normal_init,
-            rngs=rngs,
-        )
-        self.norm1 = nnx.BatchNorm(2 * config.width, momentum=0.9, rngs=rngs)
-        self.up1 = ConvTranspose(
-            2 * config.width,
-            config.width,
-            (4, 4),
-            (2, 2),
-            use_bias=False,
-            kernel_init=normal_init,
-            rngs=rngs,
-        )
-        self.norm2 = nnx.BatchNorm(config.width, momentum=0.9, rngs=rngs)
-        self.up2 = ConvTranspose(
-            config.width, channels, (4, 4), (2, 2), kernel_init=normal_init, rngs=rngs
-        )
-
-    def __call__(self, latents: jax.Array) -> jax.Array:
-        """Latents `[N, latent_dim]` to images `[N, H, W, C]` in [-1, 1]."""
-        x = self.dense(latents).reshape(
-            len(latents), *self.base
-        )  # [N, H/4 * W/4 * 2w] -> [N, H/4, W/4, 2w]
-        x = nnx.relu(self.norm1(x))
-        x = nnx.relu(self.norm2(self.up1(x)))  # [N, H/2, W/2, w]
-        return jnp.tanh(self.up2(x))  # [N, H, W, C]
-
-
-class Discriminator(nnx.Module):
-    """Images to one logit each: two convolutions of stride 2, then a dense layer."""
-
-    def __init__(self, config: GANConfig, *, rngs: nnx.Rngs):
-        height, width, channels = config.image_shape
-        conv = partial(Conv, kernel_size=(4, 4), strides=(2, 2), kernel_init=normal_init, rngs=rngs)
-        self.down1 = conv(channels, config.width)
-        self.down2 = conv(config.width, 2 * config.width, use_bias=False)
-        self.norm2 = nnx.BatchNorm(2 * config.width, momentum=0.9, rngs=rngs)
-        self.dense = nnx.Linear(
-            (height // 4) * (width // 4) * 2 * config.width, 1, kernel_init=normal_init, rngs=rngs
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Images `[N, H, W, C]` in [-1, 1] to logits `[N]`: positive means "real"."""
-        x = nnx.leaky_relu(self.down1(x), 0.2)  # [N, H/2, W/2, w]
-        x = nnx.leaky_relu(self.norm2(self.down2(x)), 0.2)  # [N, H/4, W/4, 2w]
-        return self.dense(x.reshape(len(x), -1))[:, 0]  # [N, H/4 * W/4 * 2w] -> [N, 1] -> [N]
-
-
-def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-E log D(x) - E log(1 - D(G(z))) with D = sigmoid(logit), in nats (Goodfellow et al.
-    2014, equation 1).
-    """
-    return jax.nn.softplus(-real_logits).mean() + jax.nn.softplus(fake_logits).mean()
-
-
-def generator_loss(fake_logits: jax.Array) -> jax.Array:
-    """The non-saturating loss -E log D(G(z)) in nats (Goodfellow et al. 2014, section 3)."""
-    return jax.nn.softplus(-fake_logits).mean()
 
 
 class GANState(NamedTuple):
-    """Both networks' training states, one pytree."""
+    """Both networks' training states and the generator whose weights are averages, one pytree."""
 
     generator: TrainState
     discriminator: TrainState
+    average: TrainState  # what samples are drawn with
 
 
 class GraphDefs(NamedTuple):
@@ -138,88 +43,134 @@ class GraphDefs(NamedTuple):
     discriminator: nnx.GraphDef
 
 
-def optimizer(config: GANConfig) -> optax.GradientTransformation:
-    """Adam with the small first moment of Radford et al. (2015)."""
-    return optax.adam(config.learning_rate, b1=config.beta1)
+def optimizer(config: GANConfig, factor: float = 1.0) -> optax.GradientTransformation:
+    """Adam with the small first moment of Radford et al. (2015), at `factor` times the learning rate."""
+    rate = factor * config.learning_rate
+    if config.decay:
+        half = config.num_steps // 2
+        rate = optax.linear_schedule(rate, 0.0, config.num_steps - half, half)
+    return optax.adam(rate, b1=config.beta1, b2=config.beta2)
 
 
 def init(config: GANConfig, key: jax.Array) -> tuple[GraphDefs, GANState]:
     """Two fresh networks: their structures and their training states."""
     g_key, d_key, g_run_key, d_run_key = jax.random.split(key, 4)
-    tx = optimizer(config)
+    tx, d_tx = optimizer(config), optimizer(config, config.discriminator_rate)
     g_graphdef, generator = training.init_state(
         Generator(config, rngs=nnx.Rngs(g_key)), tx, g_run_key
     )
     d_graphdef, discriminator = training.init_state(
-        Discriminator(config, rngs=nnx.Rngs(d_key)), tx, d_run_key
+        Discriminator(config, rngs=nnx.Rngs(d_key)), d_tx, d_run_key
     )
-    return GraphDefs(g_graphdef, d_graphdef), GANState(generator, discriminator)
+    _, average = training.init_state(
+        Generator(config, rngs=nnx.Rngs(g_key)), optax.identity(), g_run_key
+    )
+    return GraphDefs(g_graphdef, d_graphdef), GANState(generator, discriminator, average)
 
 
 def apply(
-    graphdef: nnx.GraphDef, params: nnx.State, stats: nnx.State, x: jax.Array
+    graphdef: nnx.GraphDef, params: nnx.State, stats: nnx.State, *inputs: jax.Array
 ) -> tuple[jax.Array, nnx.State]:
     """Run a network in training mode: its output, and its BatchNorm averages afterwards."""
     stats = jax.tree.map(
         lambda a: a, stats
     )  # a copy: Flax updates no variable made outside the current transformation
     model = nnx.merge(graphdef, params, stats)
-    output = model(x)
+    output = model(*inputs)
     return output, nnx.state(model, nnx.Not(nnx.Param))
+
+
+def penalty(
+    config: GANConfig, critic: Callable, real: jax.Array, fake: jax.Array, key: jax.Array
+) -> jax.Array:
+    """The penalty that a configuration names, without its weight: a scalar."""
+    match config.penalty:
+        case "r1":
+            return r1_penalty(critic, real)
+        case "r1_r2":
+            return r1_penalty(critic, real) + r2_penalty(critic, fake)
+        case "gradient":
+            return gradient_penalty(critic, real, fake, key)
+    return jnp.zeros(())
 
 
 def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
     """The training step `step(state, (images,)) -> (state, metrics)`; images uint8.
 
-    One step is a turn of the discriminator and then a turn of the generator. Images `[N, H, W, C]`.
+    One step is a turn of the discriminator and then a turn of the generator. Images `[N, H, W,
+    C]`; of a conditional GAN the batch is (images, labels `[N]`), and samples have those labels.
     """
-    tx = optimizer(config)
+    tx, d_tx = optimizer(config), optimizer(config, config.discriminator_rate)
     generate = partial(apply, graphdefs.generator)
     discriminate = partial(apply, graphdefs.discriminator)
 
-    def d_loss_fn(params, stats, real, fake):
-        real_logits, stats = discriminate(
-            params, stats, real
-        )  # real and fake batches are normalised
-        fake_logits, stats = discriminate(
-            params, stats, fake
-        )  # apart, as the generator will see it
-        return discriminator_loss(real_logits, fake_logits), (stats, real_logits, fake_logits)
+    def d_loss_fn(params, stats, real, fake, labels, step, key):
+        shift_key, penalty_key = jax.random.split(key)
+        real, fake = (
+            random_shift(x, k, config.shift) if config.shift else x
+            for x, k in zip((real, fake), jax.random.split(shift_key), strict=True)
+        )
+        # Real and fake images apart: BatchNorm, if there is one, sees the fake ones so later too.
+        real_logits, stats = discriminate(params, stats, real, *labels)
+        fake_logits, stats = discriminate(params, stats, fake, *labels)
+        loss = discriminator_loss(real_logits, fake_logits, config.loss)
 
-    def g_loss_fn(fake, params, stats):
-        fake_logits, _ = discriminate(params, stats, fake)
-        return generator_loss(fake_logits)
+        def penalised():
+            critic = lambda x: discriminate(params, stats, x, *labels)[0]  # noqa: E731
+            return config.penalty_weight * penalty(config, critic, real, fake, penalty_key)
+
+        if config.penalty != "none":
+            loss += lazy(penalised, step, config.penalty_every)
+        return loss, (stats, real_logits, fake_logits)
+
+    def g_loss_fn(fake, params, stats, real, labels, key):
+        if config.shift:
+            fake_key, real_key = jax.random.split(key)
+            fake = random_shift(fake, fake_key, config.shift)
+            real = random_shift(real, real_key, config.shift)  # compiled away if it is not used
+        fake_logits, _ = discriminate(params, stats, fake, *labels)
+        real_logits = None
+        if config.loss == "relativistic":
+            real_logits, _ = discriminate(params, stats, real, *labels)
+        return generator_loss(fake_logits, config.loss, real_logits)
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: GANState, batch: tuple[jax.Array]) -> tuple[GANState, dict[str, jax.Array]]:
-        g, d = state
-        real = batch[0].astype(jnp.float32) / 127.5 - 1.0
+    def step(state: GANState, batch: tuple) -> tuple[GANState, dict[str, jax.Array]]:
+        g, d, average = state
+        images, *labels = batch if config.num_classes else batch[:1]
+        real = images.astype(jnp.float32) / 127.5 - 1.0
         latents = jax.random.normal(
             jax.random.fold_in(g.key, g.step), (len(real), config.latent_dim)
         )
         latents = parallel.divided(latents)  # over devices, if there are several
+        d_key, shift_key = jax.random.split(jax.random.fold_in(d.key, d.step))
         fake, g_vjp, g_stats = jax.vjp(
-            lambda params: generate(params, g.stats, latents), g.params, has_aux=True
+            lambda params: generate(params, g.stats, latents, *labels), g.params, has_aux=True
         )
 
         # The discriminator's turn: `fake` is a constant here, no gradient flows into the generator.
         (d_loss, (d_stats, real_logits, fake_logits)), d_grads = jax.value_and_grad(
             d_loss_fn, has_aux=True
-        )(d.params, d.stats, real, fake)
-        d = d.updated(d_grads, tx, stats=d_stats)
+        )(d.params, d.stats, real, fake, labels, d.step, d_key)
+        d = d.updated(d_grads, d_tx, stats=d_stats)
 
         # The generator's turn, against the updated discriminator, whose weights are constants here.
-        g_loss, fake_grads = jax.value_and_grad(g_loss_fn)(fake, d.params, d.stats)
+        g_loss, fake_grads = jax.value_and_grad(g_loss_fn)(
+            fake, d.params, d.stats, real, labels, shift_key
+        )
         (g_grads,) = g_vjp(fake_grads)
-        g = g.updated(g_grads, tx, stats=g_stats)
-
+        g_step, g = g.step, g.updated(g_grads, tx, stats=g_stats)
+        params, stats = (
+            ema(old, new, config.average, g_step)
+            for old, new in ((average.params, g.params), (average.stats, g.stats))
+        )
         metrics = {
             "discriminator_loss": d_loss,
             "generator_loss": g_loss,
             "real_probability": jax.nn.sigmoid(real_logits).mean(),
             "fake_probability": jax.nn.sigmoid(fake_logits).mean(),
         }
-        return GANState(g, d), metrics
+        return GANState(g, d, average._replace(params=params, stats=stats)), metrics
 
     return step
 
@@ -236,7 +187,8 @@ def train(
     `fit_options` go to `training.fit`.
     """
     graphdefs, state = init(config, jax.random.fold_in(key, 0))
-    stream = training.batches((dataset.images,), config.batch_size, jax.random.fold_in(key, 1))
+    arrays = (dataset.images, dataset.labels) if config.num_classes else (dataset.images,)
+    stream = training.batches(arrays, config.batch_size, jax.random.fold_in(key, 1))
     step = make_train_step(graphdefs, config)
     state, history = training.fit(
         state, step, stream, config.num_steps, progress=progress, **fit_options
@@ -245,22 +197,56 @@ def train(
 
 
 def sample(
-    graphdefs: GraphDefs, state: GANState, latents: jax.Array, batch_size: int = 500
+    graphdefs: GraphDefs,
+    state: GANState,
+    latents: jax.Array,
+    labels: jax.Array | None = None,
+    batch_size: int = 500,
 ) -> np.ndarray:
-    """Images `[N, H, W, C]` in [0, 1] for latents `[N, latent_dim]`, BatchNorm in evaluation
-    mode.
+    """Images `[N, H, W, C]` in [0, 1] for latents `[N, latent_dim]`, by the averaged generator,
+    BatchNorm in evaluation mode; of a conditional GAN for labels `[N]` too.
+
+    Raises:
+        ValueError: labels given to a GAN that is not conditional, none to one that is, a label out
+            of range, or not one for each latent.
     """
+    check_labels(graphdefs, state, latents, labels)
 
     @jax.jit
-    def generate(generator, latents):
-        return (training.as_module(graphdefs.generator, generator)(latents) + 1) / 2
+    def generate(generator, *inputs):
+        return (training.as_module(graphdefs.generator, generator)(*inputs) + 1) / 2
 
+    inputs = (latents,) if labels is None else (latents, jnp.asarray(labels))
     return np.concatenate(
         [
-            generate(state.generator, latents[i : i + batch_size])
+            generate(state.average, *(x[i : i + batch_size] for x in inputs))
             for i in range(0, len(latents), batch_size)
         ]
     )
+
+
+def check_labels(
+    graphdefs: GraphDefs, state: GANState, latents: jax.Array, labels: jax.Array | None
+) -> None:
+    """Raise ValueError unless labels are those that a generator needs, see `sample`."""
+    inputs = state.average.params["dense"]["kernel"].shape[0]
+    num_classes = inputs - latents.shape[1]
+    if num_classes == 0 and labels is None:
+        return
+    if num_classes <= 0 or labels is None:
+        raise ValueError(
+            f"latents of {latents.shape[1]} numbers {'without' if labels is None else 'and'} labels; this generator "
+            f"takes {inputs} numbers in all: latents, and as many more as it has classes"
+        )
+    labels = np.asarray(labels)
+    if labels.shape != (len(latents),) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels {labels.dtype} {labels.shape}; allowed: integers, one for each of {len(latents)} latents"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels range over {labels.min()}..{labels.max()}; allowed: 0..{num_classes - 1}"
+        )
 
 
 def interpolate(start: jax.Array, end: jax.Array, n: int) -> jax.Array:

@@ -204,9 +204,7 @@ def settings(name: str, preset: str) -> dict[str, list[float]]:
 
     module = importlib.import_module(f"imgbook.{name.partition('-')[0]}")
     data_name = experiments.EXPERIMENTS[name].data
-    if name == "judge":
-        config = module.CONFIG
-    elif data_name:
+    if data_name and name != "judge":
         from imgbook.data import load
 
         # All that is asked of the images is their shape, the same at every preset.

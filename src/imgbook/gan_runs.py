@@ -1,0 +1,85 @@
+"""The GAN chapter's comparisons: what is measured of a GAN, and the variants that its tables set side by side.
+
+Every measure is the judge's (`judge.compare`) on 2,000 generated digits against 2,000 real ones that neither the
+generator nor the judge has seen, and none of which chose anything.
+"""
+
+import jax
+import numpy as np
+
+from imgbook import gan, judge
+from imgbook.data import Dataset, load
+
+NUM_SAMPLES = {"smoke": 50, "quick": 2000, "full": 2000}  # one size: distances depend on it
+
+# Each loss with the recipe's networks and penalty; the Wasserstein critic also as it was published.
+LOSSES = {
+    "minimax": {"loss": "minimax"},
+    "non-saturating": {"loss": "non_saturating"},
+    "least squares": {"loss": "least_squares"},
+    "hinge": {"loss": "hinge"},
+    "relativistic": {"loss": "relativistic"},
+    "Wasserstein": {"loss": "wasserstein"},
+}
+
+
+SHORT: dict[str, object] = {}
+ABLATION: dict[str, dict] = {"recipe": {}}
+CONDITIONAL: dict[str, dict] = {"conditional": {"num_classes": 10}}
+
+
+def references(preset: str) -> tuple[judge.Opinion, judge.Opinion]:
+    """The judge's opinion of two disjoint sets of real digits of `NUM_SAMPLES`; samples are compared with the first.
+
+    The first are test digits. The second are training digits of the package, at preset full other official test digits
+    (those that are left to the judge).
+    """
+    test, train = load("mnist", "test", preset).images, load("mnist", "train", preset).images
+    if preset == "full":
+        return judge.opinion(test[0::5]), judge.opinion(test[1::5])
+    # Those of the package are sorted by class in parts, so any of them would not do.
+    chosen = np.random.default_rng(0).permutation(len(train))[: len(test)]
+    return judge.opinion(test), judge.opinion(train[chosen])
+
+
+def measures(
+    graphdefs: gan.GraphDefs,
+    state: gan.GANState,
+    config: gan.GANConfig,
+    key: jax.Array,
+    preset: str,
+    real: judge.Opinion,
+) -> dict[str, float]:
+    """What the judge says of samples of a GAN, `judge.compare`; of a conditional one with labels drawn uniformly."""
+    latent_key, label_key = jax.random.split(key)
+    n, labels = NUM_SAMPLES[preset], None
+    latents = jax.random.normal(latent_key, (n, config.latent_dim))
+    if config.num_classes:
+        labels = jax.random.randint(label_key, (n,), 0, config.num_classes)
+    seen = judge.opinion(gan.sample(graphdefs, state, latents, labels))
+    values = judge.compare(real, seen)
+    if labels is not None:
+        values["obedience"] = float((seen.logits.argmax(1) == np.asarray(labels)).mean())
+    return values
+
+
+def run(
+    variants: dict[str, dict], dataset: Dataset, preset: str, seed: int
+) -> tuple[dict[str, float], dict[str, tuple]]:
+    """Train each variant, `{name: changes of the configuration}`; values and trainings as a record has them.
+
+    Values are named "measure", or "name/measure" if there are several variants; "seconds" are those of training,
+    "floor" is the Frechet distance of the two sets of real digits, "real" the share of them that is recognised.
+    """
+    key, (real, other) = jax.random.key(seed), references(preset)
+    floor = judge.compare(real, other)
+    values = {"floor": floor["frechet"], "real": floor["recognised"]}
+    trainings = {}
+    for name, changes in variants.items():
+        config = gan.config_for(dataset, preset, **({} if preset == "smoke" else SHORT), **changes)
+        graphdefs, state, history = gan.train(dataset, config, key)
+        trainings[name] = state, history, config
+        found = measures(graphdefs, state, config, jax.random.fold_in(key, 2), preset, real)
+        prefix = f"{name}/" if len(variants) > 1 else ""
+        values |= {prefix + k: v for k, v in {**found, "seconds": history.seconds}.items()}
+    return values, trainings

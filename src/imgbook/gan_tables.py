@@ -1,0 +1,106 @@
+"""Tables of the GAN chapter: what the judge says of sets of images, on a page or in a record."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from imgbook import judge, records
+
+HEADER = (
+    "images",
+    "recognised (%)",
+    "Fréchet",
+    "kernel × 1000",
+    "precision",
+    "recall",
+    "rarest, commonest digit",
+)
+
+
+def table_of(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], list[tuple]]:
+    """Header and rows of `judge.compare`'s measures by name; the kernel distance with its standard error."""
+    rows = [
+        (
+            name,
+            f"{100 * s['recognised']:.1f}",
+            f"{s['frechet']:.2f}",
+            f"{1000 * s['kernel']:.1f} ± {1000 * s['kernel_error']:.1f}",
+            f"{s['precision']:.2f}",
+            f"{s['recall']:.2f}",
+            f"{s['smallest_share']:.2f}, {s['largest_share']:.2f}",
+        )
+        for name, s in scores.items()
+    ]
+    return HEADER, rows
+
+
+def note(real: judge.Opinion, description: Mapping) -> str:
+    """What a table of `table_of` says of itself: features, numbers, judge, and what it must not be taken for."""
+    n, d = real.features.shape
+    result = description["result"]
+    return (
+        f"Features: the judge's last layer but one, D = {d}; {n:,} images in each set, compared with {n:,} real test "
+        f"digits, of which {judge.summary(real)['recognised']:.1%} are recognised. The judge is right on "
+        f"{result['test_accuracy']:.2%} of the official test digits. These are no Inception features, so the distances "
+        "cannot be set beside published FIDs or KIDs. Last column: shares among the recognised images, in units of the "
+        "real ones'. ±: standard error over the images."
+    )
+
+
+def record_rows(
+    names: Mapping[str, str], variants: Sequence[str] = ()
+) -> tuple[tuple[str, ...], list[tuple]]:
+    """The same columns from records, mean ± standard deviation over their seeds: a row a record or, with `variants`, a
+    row a variant of each. `names`: records by label.
+    """
+    rows = []
+    for label, name in names.items():
+        record = records.load(name)
+        for variant in variants or ("",):
+            prefix = f"{variant}/" if variant else ""
+            values = {m: np.asarray(record["values"][prefix + m]) for m in COLUMNS}
+            seeds = len(record["seeds"])
+            ratio = values["frechet"] / np.asarray(record["values"]["floor"])
+            lowest, highest = values["smallest_share"].min(), values["largest_share"].max()
+            rows.append(
+                (
+                    variant or label,
+                    _spread(100 * values["recognised"], ".1f"),
+                    _spread(values["frechet"], ".2f"),
+                    _spread(ratio, ".1f"),
+                    _spread(values["precision"], ".2f"),
+                    _spread(values["recall"], ".2f"),
+                    f"{lowest:.2f}, {highest:.2f}",
+                    _spread(values["seconds"], ".0f"),
+                    seeds,
+                )
+            )
+    return RECORD_HEADER, rows
+
+
+COLUMNS = (
+    "recognised",
+    "frechet",
+    "precision",
+    "recall",
+    "smallest_share",
+    "largest_share",
+    "seconds",
+)
+RECORD_HEADER = (
+    "run",
+    "recognised (%)",
+    "Fréchet",
+    "× floor",
+    "precision",
+    "recall",
+    "rarest, commonest digit",
+    "training (s)",
+    "seeds",
+)
+
+
+def _spread(values: np.ndarray, fmt: str) -> str:
+    """Mean ± standard deviation; of one value, the value."""
+    text = format(values.mean(), fmt)
+    return text if len(values) < 2 else f"{text} ± {format(values.std(ddof=1), fmt)}"
