@@ -94,7 +94,9 @@ def wheel_url(address: str, wheel_name: str) -> str:
 
 
 def pages(root: Path = ROOT) -> list[tuple[str, int | None]]:
-    """Every page of _toc.yml with its chapter number, None outside numbered parts: [("book/01-background", 1), ...]."""
+    """Every page of _toc.yml with its chapter number: [("book/01-background", 1), ...]; None outside numbered parts and
+    for a page within a chapter.
+    """
     toc = yaml.safe_load((root / "_toc.yml").read_text())
     found: list[tuple[str, int | None]] = [(toc["root"], None)]
     number = 0
@@ -102,6 +104,7 @@ def pages(root: Path = ROOT) -> list[tuple[str, int | None]]:
         for chapter in part["chapters"]:
             number += bool(part.get("numbered"))
             found.append((chapter["file"], number if part.get("numbered") else None))
+            found += [(section["file"], None) for section in chapter.get("sections", [])]
     return found
 
 

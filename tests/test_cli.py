@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -358,33 +357,33 @@ def test_evaluate_a_cnn():
     ("model", "data"), [("vae", "mnist"), ("gan", "mnist"), ("vae", "cifar10")]
 )
 def test_only_digits_are_judged(monkeypatch, model, data):
-    score = {"recognised": 0.5, "classes": 9, "smallest_share": 0.25, "class_shares": None}
     scored = []
-    monkeypatch.setattr("imgbook.judge.score", lambda images: scored.append(images) or score)
+    monkeypatch.setattr("imgbook.judge.score", lambda x: scored.append(x) or {"recognised": 0.5})
+    monkeypatch.setattr("imgbook.gan_runs.measures", lambda *_: {"frechet": 3.0})
     save_weights(model, data=data)
     line = line_of(run("evaluate", model, "--weights", "weights.safetensors"))
     digits = data == "mnist"
     bound = {"negative_elbo", "reconstruction", "kl"} if model == "vae" else set()
-    judged = {"recognised"} if model == "vae" else {"recognised", "classes", "smallest_share"}
+    judged = {"recognised"} if model == "vae" else {"frechet"}
     assert set(line["metrics"]) == bound | (judged if digits else set())
-    assert [len(images) for images in scored] == ([50] if digits else [])
+    assert [len(images) for images in scored] == ([50] if digits and model == "vae" else [])
     assert line["note"] == ("" if digits else "there is no judge for images of cifar10: it knows digits")  # fmt: skip
 
 
 def test_evaluation_of_a_recorded_model_repeats_its_record(monkeypatch):
     """Same keys as in the experiment: what the package's weights were recorded with comes out again."""
-    kept = {}
     config = gan.config_for(loaded("mnist", "train"), "smoke", **SMALL["gan"])
     graphdefs, state = gan.init(config, jax.random.key(1))
-    history = SimpleNamespace(metrics={"loss": np.ones(3)})
-    monkeypatch.setattr(gan, "config_for", lambda *_: config)
-    monkeypatch.setattr(gan, "train", lambda *_: (graphdefs, state, history))
-    monkeypatch.setattr("imgbook.judge.score", lambda images: kept.setdefault(len(kept), images)
-                        is None or {"recognised": 0, "classes": 0, "smallest_share": 0})  # fmt: skip
-    experiments.run_gan("mnist", "smoke", 0)
+    history = training.History(metrics={"loss": np.ones(3)}, seconds=1.0)
+    monkeypatch.setattr(gan, "config_for", lambda *_, **__: config)
+    monkeypatch.setattr(gan, "train", lambda *_, **__: (graphdefs, state, history))
+    recorded, _ = experiments.run_gan("mnist", "smoke", 5)
     model = runs.Model(graphdefs, state, config, {"model": "gan", "data": "mnist"}, 3)
-    outputs.evaluate(model, loaded("mnist", "test"), "smoke", 0)
-    np.testing.assert_array_equal(kept[0], kept[1])
+    found, note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
+    assert set(recorded) - set(found) == {"floor", "real", "seconds"}  # nothing of the samples
+    assert found == {name: recorded[name] for name in found}
+    assert note == ""
+    assert outputs.evaluate(model, loaded("mnist", "test"), "smoke", 6)[0] != found
 
 
 def test_recording_keeps_the_weights_of_the_chapters_model(monkeypatch, tmp_path):
@@ -408,13 +407,12 @@ def test_recording_keeps_the_weights_of_the_chapters_model(monkeypatch, tmp_path
 
 def test_recording_the_judge_replaces_its_weights(monkeypatch, tmp_path):
     monkeypatch.setattr(judge, "PATH", tmp_path / "judge.safetensors")
-    _, state = cnn.init(judge.CONFIG, jax.random.key(1))
+    config = judge.config_for("smoke")
+    _, state = judge.init(config, jax.random.key(1))
     made = {"name": "judge-full", "preset": "full", "data_hash": "d" * 64, "command": "the command"}
     judge.load.cache_clear()
     try:
-        experiments.keep_weights(
-            made, {"test_accuracy": 0.5}, (state, training.History(), judge.CONFIG)
-        )
+        experiments.keep_weights(made, {"test_accuracy": 0.5}, (state, training.History(), config))
         _, found, about = judge.load()
     finally:
         judge.load.cache_clear()

@@ -1,22 +1,32 @@
-"""The GAN: losses by hand, whose weights each turn moves, and what the chapter says about gradients."""
+"""The GAN: what one step does, by hand; averaged weights, penalties, labels, shifts, and what sampling needs."""
 
 import dataclasses
+import functools
+from math import comb
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import loaded, random_images
 from flax import nnx
+from jax.nn import log_sigmoid
 
 from imgbook import data, gan, training
+from imgbook.gan_networks import PENALTIES
 
-CONFIG = gan.GANConfig(image_shape=(8, 8, 1), latent_dim=5, width=4, batch_size=16, num_steps=3)
-
-
-@pytest.fixture(scope="module")
-def images():
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (16, *CONFIG.image_shape), dtype=np.uint8)
+# Nothing here is left to the chapter's defaults, which may change.
+RECIPE = gan.GANConfig(
+    image_shape=(8, 8, 1), num_classes=0, latent_dim=5, width=4, loss="non_saturating", batch_norm=False,
+    penalty="r1", penalty_weight=0.7, penalty_every=3, shift=0, learning_rate=1e-3, beta1=0.5, beta2=0.99,
+    decay=False, average=0.5, batch_size=16, num_steps=3,
+)  # fmt: skip
+PLAIN = dataclasses.replace(RECIPE, penalty="none")
+DCGAN = dataclasses.replace(PLAIN, batch_norm=True)
+LABELLED = dataclasses.replace(RECIPE, num_classes=3)
+IMAGES = random_images(16, RECIPE.image_shape)
+LABELS = np.arange(16) % 3
+KEY = jax.random.key(0)
 
 
 def copy(tree):
@@ -30,142 +40,464 @@ def changed(before, after):
     ]
 
 
-def test_losses_are_those_of_the_paper():
-    real, fake = np.array([2.0, -0.5, 1.0]), np.array([-1.0, 0.3, 0.0])
-    d_real, d_fake = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
-    value = np.log(d_real).mean() + np.log(1 - d_fake).mean()
-    np.testing.assert_allclose(
-        gan.discriminator_loss(jnp.array(real), jnp.array(fake)), -value, rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        gan.generator_loss(jnp.array(fake)), -np.log(d_fake).mean(), rtol=1e-6
-    )
+def assert_close(found, expected, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found, expected)
 
 
-def test_losses_at_equilibrium_and_at_extreme_logits():
-    zero = jnp.zeros(4)
-    np.testing.assert_allclose(gan.discriminator_loss(zero, zero), np.log(4), rtol=1e-6)
-    np.testing.assert_allclose(gan.generator_loss(zero), np.log(2), rtol=1e-6)
-    huge = jnp.array([1e4, -1e4])
-    assert np.isfinite(gan.discriminator_loss(huge, huge))
-    assert np.isfinite(jax.grad(lambda a: gan.generator_loss(a))(huge)).all()
+def at_step(state, number):
+    """The state as if so many steps had been done."""
+    g, d, average = state
+    return gan.GANState(*(s._replace(step=jnp.int32(number)) for s in (g, d)), average)
 
 
-def test_non_saturating_gradient():
-    """d/da of -log sigmoid(a) is sigmoid(a) - 1: large where the discriminator is sure that a sample is false."""
-    gradient = jax.grad(lambda a: gan.generator_loss(a[None]))(jnp.array(-5.0))
-    np.testing.assert_allclose(gradient, 1 / (1 + np.exp(5.0)) - 1, rtol=1e-5)
+@functools.cache
+def fresh(config):
+    """Structures and state of fresh networks; a step takes a copy."""
+    return gan.init(config, KEY)
+
+
+@functools.cache
+def compiled(config):
+    return gan.make_train_step(fresh(config)[0], config)
+
+
+def one_step(config, number=0, batch=(IMAGES, LABELS)):
+    """The state before and after a step from fresh networks, and the metrics."""
+    graphdefs, state = fresh(config)
+    before = at_step(state, number)
+    after, metrics = compiled(config)(copy(before), batch)
+    return graphdefs, before, after, metrics
+
+
+# --- networks -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("shape", "width"), [((28, 28, 1), 8), ((32, 16, 3), 4)])
-def test_shapes_and_range(shape, width):
-    config = gan.GANConfig(image_shape=shape, latent_dim=7, width=width)
-    graphdefs, state = gan.init(config, jax.random.key(0))
-    samples = gan.sample(
-        graphdefs, state, jax.random.normal(jax.random.key(1), (5, 7)), batch_size=3
-    )
+@pytest.mark.parametrize("num_classes", [0, 4])
+def test_shapes_and_range(shape, width, num_classes):
+    config = gan.GANConfig(image_shape=shape, latent_dim=7, width=width, num_classes=num_classes)
+    graphdefs, state = gan.init(config, KEY)
+    latents = jax.random.normal(KEY, (5, 7))
+    labels = jnp.array([3, 0, 1, 2, 3]) if num_classes else None
+    samples = gan.sample(graphdefs, state, latents, labels, batch_size=3)
     assert samples.shape == (5, *shape)
     assert samples.min() >= 0
     assert samples.max() <= 1
-    logits, _ = gan.apply(
-        graphdefs.discriminator, state.discriminator.params, state.discriminator.stats, samples
-    )
+    d = state.discriminator
+    logits, _ = gan.apply(graphdefs.discriminator, d.params, d.stats, samples, labels)
     assert logits.shape == (5,)
 
 
-def test_sides_must_be_multiples_of_four():
-    with pytest.raises(ValueError, match=r"30 x 28.*multiples of 4"):
-        gan.init(gan.GANConfig(image_shape=(30, 28, 1)), jax.random.key(0))
+@pytest.mark.parametrize("shape", [(30, 28, 1), (28, 30, 1)])
+def test_sides_must_be_multiples_of_four(shape):
+    with pytest.raises(ValueError, match=rf"{shape[0]} x {shape[1]}.*multiples of 4"):
+        gan.init(gan.GANConfig(image_shape=shape), KEY)
 
 
-def test_one_step_moves_all_of_both_networks(images):
-    graphdefs, state = gan.init(CONFIG, jax.random.key(0))
-    before = copy((state.generator.params, state.discriminator.params, state.generator.stats))
-    after, metrics = gan.make_train_step(graphdefs, CONFIG)(state, (images,))
-    assert all(changed(before[0], after.generator.params))
-    assert all(changed(before[1], after.discriminator.params))
-    assert any(changed(before[2], after.generator.stats)), (
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "cross_entropy"}, "unknown loss 'cross_entropy'; allowed: minimax, non_sat"),
+        ({"penalty": "r3"}, "unknown penalty 'r3'; allowed: none, r1, r1_r2, gradient"),
+        ({"latent_dim": 0}, "latent_dim = 0; allowed: 1 or more"),
+        ({"width": 0}, "width = 0; allowed: 1"),
+        ({"penalty_every": 0}, "penalty_every = 0; allowed: 1"),
+        ({"batch_size": 0}, "batch_size = 0; allowed: 1"),
+        ({"num_steps": 0}, "num_steps = 0; allowed: 1"),
+        ({"num_classes": -1}, "num_classes = -1; allowed: 0 or more"),
+        ({"shift": -1}, "shift = -1; allowed: 0 or more"),
+        ({"penalty_weight": -0.1}, "penalty_weight = -0.1; allowed: 0 or more"),
+        ({"learning_rate": -1e-3}, "learning_rate = -0.001; allowed: 0 or more"),
+        ({"average": 1.0}, "average = 1.0; allowed: at least 0 and less than 1"),
+        ({"average": -0.1}, "average = -0.1; allowed: at least 0"),
+        *[({"batch_norm": True, "penalty": p}, f"batch_norm with penalty '{p}'") for p in PENALTIES[1:]],
+    ],
+)  # fmt: skip
+def test_hyperparameters_out_of_range_are_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(PLAIN, **changes)
+
+
+def test_config_follows_the_data_set_and_the_preset():
+    dataset = loaded("cifar10", "train")
+    configs = [gan.config_for(dataset, preset) for preset in ("smoke", "quick", "full")]
+    assert {config.image_shape for config in configs} == {(32, 32, 3)}
+    steps = [config.num_steps for config in configs]
+    assert steps == sorted(set(steps))
+    assert gan.config_for(dataset) == configs[0]  # the tests' environment says smoke
+    assert gan.config_for(dataset, "full", num_steps=9, width=5).width == 5
+
+
+def test_projection_by_hand():
+    """With labels the logit is (w + v[label]) . features + bias, the features those of the last hidden layer."""
+    model = gan.Discriminator(LABELLED, rngs=nnx.Rngs(0))
+    x = jax.random.normal(KEY, (16, *LABELLED.image_shape))
+    hidden = nnx.leaky_relu(model.down2(nnx.leaky_relu(model.down1(x), 0.2)), 0.2)
+    features = np.asarray(hidden, np.float64).reshape(16, -1)
+    w, bias = (np.asarray(p[...], np.float64) for p in (model.dense.kernel, model.dense.bias))
+    v = np.asarray(model.classes.embedding[...], np.float64)
+    assert v.shape == (3, 2 * 2 * 2 * LABELLED.width)
+    expected = ((w[:, 0] + v[LABELS]) * features).sum(1) + bias
+    np.testing.assert_allclose(model(x, LABELS), expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(model(x, LABELS) - model(x, (LABELS + 1) % 3)).min() > 0
+
+
+# --- one step ---------------------------------------------------------------------------------------------------
+
+
+def losses_by_hand(loss, real, fake):
+    """Discriminator's and generator's, from the definitions."""
+    match loss:
+        case "non_saturating":
+            d = -(log_sigmoid(real).mean() + jnp.log(1 - jax.nn.sigmoid(fake)).mean())
+            return d, -log_sigmoid(fake).mean()
+        case "relativistic":
+            return -log_sigmoid(real - fake).mean(), -log_sigmoid(fake - real).mean()
+        case "wasserstein":
+            return fake.mean() - real.mean(), -fake.mean()
+
+
+def penalty_by_hand(config, critic, real, fake, key):
+    """The gradient of one image at a time. `critic`: an image and the number of its label to a logit."""
+
+    def squared_norms(images):
+        gradients = jax.vmap(jax.grad(critic))(images, jnp.arange(len(images)))
+        return (gradients**2).sum((1, 2, 3))
+
+    if config.penalty == "gradient":
+        u = jax.random.uniform(key, (len(real), 1, 1, 1))
+        return ((jnp.sqrt(squared_norms(u * real + (1 - u) * fake)) - 1) ** 2).mean()
+    r1 = squared_norms(real).mean() / 2
+    return r1 + squared_norms(fake).mean() / 2 if config.penalty == "r1_r2" else r1
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def two_turns(graphdefs, state, config, penalised):
+    """Two plain turns: fakes are drawn anew in each, and every gradient goes through a whole loss."""
+    g, d, _ = state
+    tx = gan.optimizer(config)
+    labels = (jnp.asarray(LABELS),) if config.num_classes else ()
+    real = jnp.asarray(IMAGES, jnp.float32) / 127.5 - 1
+    latents = jax.random.normal(jax.random.fold_in(g.key, g.step), (len(real), config.latent_dim))
+    key = jax.random.fold_in(d.key, d.step)
+    for _ in range(2):  # first of the turn's keys, then of the loss's; its second is the penalty's
+        key, penalty_key = jax.random.split(key)
+
+    def generate(params):
+        return gan.apply(graphdefs.generator, params, g.stats, latents, *labels)
+
+    def discriminate(params, stats, x, *labels):
+        return gan.apply(graphdefs.discriminator, params, stats, x, *labels)
+
+    def d_loss(params):
+        fake = jax.lax.stop_gradient(generate(g.params)[0])
+        real_logits, stats = discriminate(params, d.stats, real, *labels)
+        fake_logits, stats = discriminate(params, stats, fake, *labels)
+        loss, _ = losses_by_hand(config.loss, real_logits, fake_logits)
+        if penalised:
+
+            def critic(image, i):
+                own = (x[i][None] for x in labels)
+                return discriminate(params, d.stats, image[None], *own)[0][0]
+
+            added = penalty_by_hand(config, critic, real, fake, penalty_key)
+            loss += config.penalty_weight * config.penalty_every * added
+        return loss, stats
+
+    (d_value, stats), grads = jax.value_and_grad(d_loss, has_aux=True)(d.params)
+    d = d.updated(grads, tx, stats=stats)
+
+    def g_loss(params):
+        fake, stats = generate(params)
+        real_logits, _ = discriminate(d.params, d.stats, real, *labels)
+        fake_logits, _ = discriminate(d.params, d.stats, fake, *labels)
+        return losses_by_hand(config.loss, real_logits, fake_logits)[1], stats
+
+    (g_value, stats), grads = jax.value_and_grad(g_loss, has_aux=True)(g.params)
+    return g.updated(grads, tx, stats=stats), d, g_value, d_value
+
+
+@pytest.mark.parametrize(
+    ("config", "number", "penalised"),
+    [
+        (RECIPE, 3, True),
+        (RECIPE, 4, False),
+        (dataclasses.replace(LABELLED, loss="relativistic", penalty="r1_r2"), 0, True),
+        (DCGAN, 0, False),
+        (dataclasses.replace(RECIPE, loss="wasserstein", penalty="gradient", penalty_every=1), 1, True),
+    ],
+    ids=["recipe", "recipe between penalties", "relativistic with labels", "dcgan", "wasserstein"],
+)  # fmt: skip
+def test_step_equals_two_separate_turns(config, number, penalised):
+    """The step shares one pass through the generator; two plain turns written out give the same."""
+    graphdefs, before, after, metrics = one_step(config, number)
+    g, d, g_loss, d_loss = two_turns(graphdefs, before, config, penalised)
+    np.testing.assert_allclose(metrics["discriminator_loss"], d_loss, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics["generator_loss"], g_loss, rtol=1e-4, atol=1e-6)
+    for expected, found in ((g, after.generator), (d, after.discriminator)):
+        assert int(found.step) == int(expected.step) == number + 1
+        # Adam's first moment is the gradient times a constant; weights move by its sign at first.
+        for a, b in zip(*map(jax.tree.leaves, (expected.opt_state, found.opt_state)), strict=True):
+            np.testing.assert_allclose(b, a, rtol=2e-3, atol=1e-3 * np.abs(a).max())
+        assert_close(found.stats, expected.stats, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [RECIPE, DCGAN, LABELLED], ids=["recipe", "bn", "labels"])
+def test_one_step_moves_all_of_both_networks(config):
+    _, before, after, metrics = one_step(config)
+    assert all(changed(before.generator.params, after.generator.params))
+    assert all(changed(before.discriminator.params, after.discriminator.params))
+    assert all(changed(before.generator.stats, after.generator.stats)), (
         "BatchNorm's running averages did not move"
     )
-    assert int(after.generator.step) == int(after.discriminator.step) == 1
+    assert len(jax.tree.leaves(after.discriminator.stats)) == (2 if config.batch_norm else 0)
+    assert all(changed(before.discriminator.stats, after.discriminator.stats))
+    assert set(metrics) == {
+        "discriminator_loss", "generator_loss", "real_probability", "fake_probability",
+    }  # fmt: skip
     assert all(np.isfinite(v) for v in metrics.values())
 
 
-def test_step_equals_two_separate_turns(images):
-    """The step shares one pass through the generator; two plain turns written out give the same gradients."""
-    graphdefs, state = gan.init(CONFIG, jax.random.key(0))
-    g, d = copy(state.generator), copy(state.discriminator)
-    tx = gan.optimizer(CONFIG)
-    real = jnp.asarray(images, jnp.float32) / 127.5 - 1
-    latents = jax.random.normal(jax.random.fold_in(g.key, 0), (len(real), CONFIG.latent_dim))
-
-    def d_loss(params):
-        fake = jax.lax.stop_gradient(gan.apply(graphdefs.generator, g.params, g.stats, latents)[0])
-        real_logits, stats = gan.apply(graphdefs.discriminator, params, d.stats, real)
-        fake_logits, stats = gan.apply(graphdefs.discriminator, params, stats, fake)
-        return -(
-            jnp.log(jax.nn.sigmoid(real_logits)).mean()
-            + jnp.log(1 - jax.nn.sigmoid(fake_logits)).mean()
-        )
-
-    d_new = d.updated(jax.grad(d_loss)(d.params), tx)
-
-    def g_loss(params):
-        fake = gan.apply(graphdefs.generator, params, g.stats, latents)[0]
-        return -jnp.log(
-            jax.nn.sigmoid(gan.apply(graphdefs.discriminator, d_new.params, d.stats, fake)[0])
-        ).mean()
-
-    g_new = g.updated(jax.grad(g_loss)(g.params), tx)
-    after, _ = gan.make_train_step(graphdefs, CONFIG)(state, (images,))
-    for expected, got in ((d_new, after.discriminator), (g_new, after.generator)):
-        for a, b in zip(
-            jax.tree.leaves(expected.opt_state), jax.tree.leaves(got.opt_state), strict=True
-        ):
-            np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-7)
+def test_probabilities_are_those_of_the_discriminator_before_its_turn():
+    graphdefs, before, _, metrics = one_step(PLAIN)
+    d = training.as_module(graphdefs.discriminator, before.discriminator)
+    p = jax.nn.sigmoid(d(jnp.asarray(IMAGES, jnp.float32) / 127.5 - 1)).mean()
+    np.testing.assert_allclose(metrics["real_probability"], p, rtol=1e-5)
+    assert 0 < metrics["fake_probability"] < 1
 
 
-def test_discriminator_learns_when_the_generator_stands_still(images):
-    graphdefs, state = gan.init(CONFIG, jax.random.key(0))
-    step = gan.make_train_step(graphdefs, dataclasses.replace(CONFIG, learning_rate=1e-2))
-    generator, losses, bright = copy(state.generator), [], images // 4 + 190
+@pytest.mark.parametrize("penalty", PENALTIES[1:])
+def test_a_penalty_is_added_whole_in_its_steps_and_never_between(penalty):
+    """Over `penalty_every` steps it weighs as much as if each step had it."""
+    config = dataclasses.replace(PLAIN, penalty=penalty, penalty_weight=0.7, penalty_every=3)
+    graphdefs, state = fresh(PLAIN)
+    plain, penalised = compiled(PLAIN), gan.make_train_step(graphdefs, config)
+    added = []
+    for number in range(7):
+        before = at_step(state, number)
+        losses = [
+            float(step(copy(before), (IMAGES,))[1]["discriminator_loss"])
+            for step in (plain, penalised)
+        ]
+        added.append(losses[1] - losses[0])
+    g, d, _ = state
+    model = training.as_module(graphdefs.discriminator, d)
+    real = jnp.asarray(IMAGES, jnp.float32) / 127.5 - 1
+
+    @jax.jit
+    def by_hand(fake, key):
+        return penalty_by_hand(config, lambda x, _: model(x[None])[0], real, fake, key)
+
+    for number in (0, 3, 6):
+        latents = jax.random.normal(jax.random.fold_in(g.key, number), (16, config.latent_dim))
+        fake, _ = gan.apply(graphdefs.generator, g.params, g.stats, latents)
+        key = jax.random.split(jax.random.split(jax.random.fold_in(d.key, number))[0])[1]
+        value = float(by_hand(fake, key))
+        assert value > 0
+        assert added[number] == pytest.approx(0.7 * 3 * value, rel=1e-3, abs=1e-6)
+    np.testing.assert_allclose(np.delete(added, [0, 3, 6]), 0, atol=1e-6)
+
+
+def test_averaged_weights_follow_the_closed_form():
+    """After n steps of warm-up the weights of step k + 1 weigh as much as the decays leave of them, and the first
+    weights 1 / C(n + 9, 9); from where the decay is reached on, the newest weighs 1 - decay.
+    """
+    config = dataclasses.replace(DCGAN, average=0.35, num_steps=8)
+    graphdefs, state = gan.init(config, KEY)
+    step = gan.make_train_step(graphdefs, config)
+    seen = [copy((state.generator.params, state.generator.stats))]
+    assert_close((state.average.params, state.average.stats), seen[0])
+    for n in range(1, 9):
+        state, _ = step(state, (IMAGES,))
+        seen.append(copy((state.generator.params, state.generator.stats)))
+        decays = [min(config.average, (1 + k) / (10 + k)) for k in range(n)]
+        shares = [np.prod(decays)]
+        shares += [(1 - decays[k]) * np.prod(decays[k + 1 :]) for k in range(n)]
+        assert sum(shares) == pytest.approx(1)
+        if n <= 4:  # 4/13 < 0.35 < 5/14
+            assert shares[0] == pytest.approx(1 / comb(n + 9, 9))
+        weighted = [
+            jax.tree.map(lambda a, s=s: s * a, a) for s, a in zip(shares, seen, strict=True)
+        ]
+        expected = jax.tree.map(lambda *arrays: sum(arrays), *weighted)
+        assert_close((state.average.params, state.average.stats), expected, rtol=1e-4, atol=1e-6)
+    assert decays[-1] == config.average
+
+
+def test_without_averaging_the_average_is_the_generator_itself():
+    _, _, after, _ = one_step(dataclasses.replace(PLAIN, average=0.0))
+    assert_close(after.average.params, after.generator.params, rtol=1e-6, atol=1e-9)
+    assert_close(after.average.stats, after.generator.stats, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "relativistic"])
+def test_all_that_a_discriminator_sees_is_moved(monkeypatch, loss):
+    """Real and false images, in both turns: were all replaced by one image, it could not tell them apart."""
+    shifts = []
+
+    def replaced(images, key, pixels):
+        shifts.append(pixels)
+        return jnp.ones_like(images)
+
+    monkeypatch.setattr(gan, "random_shift", replaced)
+    config = dataclasses.replace(PLAIN, shift=2, loss=loss)
+    graphdefs, before, after, metrics = one_step(config)
+    assert set(shifts) == {2}
+    image = jnp.ones((1, *config.image_shape))
+    logits = [
+        training.as_module(graphdefs.discriminator, s.discriminator)(image)[0]
+        for s in (before, after)
+    ]
+    for name in ("real_probability", "fake_probability"):
+        np.testing.assert_allclose(metrics[name], jax.nn.sigmoid(logits[0]), rtol=1e-5)
+    expected = np.log(2) if loss == "relativistic" else -log_sigmoid(logits[1])
+    np.testing.assert_allclose(metrics["generator_loss"], expected, rtol=1e-5)
+
+
+def test_a_shift_of_images_of_one_colour_changes_nothing():
+    """Moving repeats the border: real images stay, and so do their logits."""
+    flat = np.repeat(np.arange(16, dtype=np.uint8)[:, None], 64, 1).reshape(16, 8, 8, 1)
+    results = [
+        one_step(dataclasses.replace(PLAIN, shift=shift), batch=(flat,))[3] for shift in (0, 3)
+    ]
+    still, moved = ({k: float(v) for k, v in metrics.items()} for metrics in results)
+    assert still["real_probability"] == pytest.approx(moved["real_probability"], rel=1e-6)
+    assert still["fake_probability"] != moved["fake_probability"]
+    textured = [
+        float(one_step(dataclasses.replace(PLAIN, shift=s))[3]["real_probability"]) for s in (0, 3)
+    ]
+    assert textured[0] != textured[1]
+
+
+@pytest.mark.parametrize(("num_steps", "falling"), [(10, 5), (7, 4), (1, 1)])
+def test_learning_rate_decays_to_zero_over_the_second_half(num_steps, falling):
+    """Under a constant gradient Adam's updates are its learning rate."""
+    config = dataclasses.replace(PLAIN, num_steps=num_steps, decay=True, learning_rate=0.5)
+    constant = dataclasses.replace(config, decay=False)
+
+    def updates(config):
+        tx = gan.optimizer(config)
+        state, sizes = tx.init(jnp.zeros(())), []
+        for _ in range(num_steps + 3):
+            update, state = tx.update(jnp.ones(()), state)
+            sizes.append(-float(update))
+        return sizes
+
+    expected = [0.5] * (num_steps - falling)
+    expected += [0.5 * (1 - i / falling) for i in range(falling)] + [0.0] * 3
+    np.testing.assert_allclose(updates(config), expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(updates(constant), 0.5, rtol=1e-5)
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [RECIPE, DCGAN], ids=["recipe", "bn"])
+def test_discriminator_learns_when_the_generator_stands_still(config):
+    graphdefs, state = gan.init(config, KEY)
+    step = gan.make_train_step(graphdefs, dataclasses.replace(config, learning_rate=1e-2))
+    generator, losses, bright = copy(state.generator), [], IMAGES // 4 + 190
     for _ in range(60):
         state, metrics = step(state._replace(generator=copy(generator)), (bright,))
         losses.append(float(metrics["discriminator_loss"]))
-    assert losses[-1] < 0.5 * losses[0]
+    assert np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
 
 
 def test_same_key_same_samples():
-    dataset = data.load("mnist", "train", "smoke")
-    config = gan.config_for(dataset, "smoke")
-    runs = [
-        gan.train(dataset, config, jax.random.key(seed), progress=False)[:2] for seed in (0, 0, 1)
-    ]
-    latents = jax.random.normal(jax.random.key(9), (4, config.latent_dim))
-    first, again, other = (gan.sample(graphdefs, state, latents) for graphdefs, state in runs)
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
+    dataset = data.Dataset.from_arrays(IMAGES, LABELS, ("a", "b", "c"), name="noise")
+    latents = jax.random.normal(jax.random.key(9), (3, LABELLED.latent_dim))
+    samples = []
+    for seed in (0, 0, 1):
+        key = jax.random.key(seed)
+        graphdefs, state, history = gan.train(dataset, LABELLED, key, progress=False)
+        assert {len(values) for values in history.metrics.values()} == {LABELLED.num_steps}
+        samples.append(gan.sample(graphdefs, state, latents, LABELS[:3]))
+    np.testing.assert_array_equal(samples[0], samples[1])
+    assert (samples[0] != samples[2]).any()
 
 
-def test_sampling_does_not_depend_on_the_batch():
-    graphdefs, state = gan.init(CONFIG, jax.random.key(0))
-    latents = jax.random.normal(jax.random.key(1), (6, CONFIG.latent_dim))
+def test_a_batch_holds_images_and_their_own_labels(monkeypatch):
+    """Of a class all images have one brightness here."""
+
+    def brightness(graphdefs, config):
+        return lambda state, batch: (state, {
+            "gap": jnp.abs(batch[0].mean((1, 2, 3)) / 80 - batch[1]).max(), "classes": batch[1].max()
+        })  # fmt: skip
+
+    labels = np.arange(30) % 3
+    tones = (labels * 80).repeat(64).reshape(30, 8, 8, 1).astype(np.uint8)
+    dataset = data.Dataset.from_arrays(tones, labels, ("dark", "grey", "bright"), name="tones")
+    monkeypatch.setattr(gan, "make_train_step", brightness)
+    _, _, history = gan.train(dataset, LABELLED, KEY, progress=False)
+    np.testing.assert_allclose(history.metrics["gap"], 0, atol=1e-5)
+    assert history.metrics["classes"].max() == 2
+
+
+# --- sampling ---------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_drawn_with_the_averaged_generator_in_evaluation_mode():
+    graphdefs, _, state, _ = one_step(DCGAN)
+    latents = jax.random.normal(KEY, (6, DCGAN.latent_dim))
+    samples = gan.sample(graphdefs, state, latents)
+    model = training.as_module(graphdefs.generator, state.average)
+    assert model.norm1.use_running_average
+    np.testing.assert_allclose(samples, (model(latents) + 1) / 2, atol=1e-6)
+    raw = state._replace(average=state.generator)
+    assert np.abs(gan.sample(graphdefs, raw, latents) - samples).max() > 1e-6
+    other = state._replace(generator=state.average, discriminator=None)
+    np.testing.assert_array_equal(gan.sample(graphdefs, other, latents), samples)
+
+
+@pytest.mark.parametrize("config", [PLAIN, LABELLED], ids=["plain", "labels"])
+def test_sampling_does_not_depend_on_the_batch(config):
+    graphdefs, state = fresh(config)
+    latents = jax.random.normal(KEY, (6, config.latent_dim))
+    labels = LABELS[:6] if config.num_classes else None
     one, many = (
-        gan.sample(graphdefs, state, latents, batch_size=1),
-        gan.sample(graphdefs, state, latents),
+        gan.sample(graphdefs, state, latents, labels, batch_size=1),
+        gan.sample(graphdefs, state, latents, labels),
     )
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 
+def test_samples_of_a_conditional_gan_depend_on_their_own_labels():
+    graphdefs, state = fresh(LABELLED)
+    latents = jnp.tile(jax.random.normal(KEY, (1, LABELLED.latent_dim)), (4, 1))
+    a, b, c, again = gan.sample(graphdefs, state, latents, [0, 1, 2, 0])
+    np.testing.assert_allclose(a, again, atol=1e-6)
+    assert min(np.abs(x - y).max() for x, y in ((a, b), (b, c), (a, c))) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("config", "labels", "said"),
+    [
+        (PLAIN, LABELS[:4], "latents of 5 numbers and labels; this generator takes 5 numbers"),
+        (LABELLED, None, "latents of 5 numbers without labels; this generator takes 8 numbers"),
+        (LABELLED, LABELS[:3], r"labels int64 \(3,\); allowed: integers, one for each of 4"),
+        (LABELLED, np.zeros((4, 1), int), r"labels int64 \(4, 1\); allowed"),
+        (LABELLED, np.zeros(4), r"labels float64 \(4,\); allowed: integers"),
+        (LABELLED, [0, 1, 2, 3], r"labels range over 0\.\.3; allowed: 0\.\.2"),
+        (LABELLED, [0, -1, 2, 0], r"labels range over -1\.\.2; allowed: 0\.\.2"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(config, labels, said):
+    graphdefs, state = fresh(config)
+    with pytest.raises(ValueError, match=said):
+        gan.sample(graphdefs, state, jnp.zeros((4, config.latent_dim)), labels)
+
+
+def test_latents_of_another_size_are_refused():
+    graphdefs, state = fresh(PLAIN)
+    for wrong in (4, 6):
+        with pytest.raises(ValueError, match=f"latents of {wrong} numbers.*takes 5 numbers"):
+            gan.sample(graphdefs, state, jnp.zeros((2, wrong)))
+
+
 def test_interpolation_keeps_the_length():
-    start, end = jax.random.normal(jax.random.key(0), (2, 50))
-    path = gan.interpolate(start, end * jnp.linalg.norm(start) / jnp.linalg.norm(end), 7)
+    start, end = jax.random.normal(KEY, (2, 50))
+    end *= jnp.linalg.norm(start) / jnp.linalg.norm(end)
+    path = gan.interpolate(start, end, 7)
     np.testing.assert_allclose(path[0], start, rtol=1e-4)
+    np.testing.assert_allclose(path[-1], end, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(jnp.linalg.norm(path, axis=1), jnp.linalg.norm(start), rtol=1e-4)
-
-
-def test_trained_module_is_in_evaluation_mode():
-    graphdefs, state = gan.init(CONFIG, jax.random.key(0))
-    model = training.as_module(graphdefs.generator, state.generator)
-    assert model.norm1.use_running_average
-    assert isinstance(model, nnx.Module)

@@ -9,19 +9,14 @@ from urllib.parse import unquote, urlparse
 import book_site
 import pytest
 import repository
-import yaml
 from bs4 import BeautifulSoup
 
 from imgbook import pages, records
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "smoke" / "html"
-CHAPTERS = [
-    chapter["file"]
-    for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-    for chapter in part["chapters"]
-]
-PAGES = ["book/index", *CHAPTERS]
+PAGES = [name for name, _ in repository.pages()]
+CHAPTERS = PAGES[1:]
 
 
 def page(name: str) -> BeautifulSoup:

@@ -1,4 +1,4 @@
-"""Weights on disk, and the judge that reads its own from the package."""
+"""Weights on disk: what is written, what is read, and what is refused."""
 
 import hashlib
 import json
@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import loaded, random_images
 from flax import nnx
 
-from imgbook import cnn, gan, judge, training, weights
+from imgbook import cnn, gan, training, weights
 
 CONFIG = cnn.CNNConfig(image_shape=(8, 8, 1), num_classes=3, widths=(4,), hidden=5)
 ABOUT = {
@@ -371,153 +370,3 @@ def test_the_packages_models_are_loaded_by_name(tmp_path, monkeypatch, capsys):
     )
     with pytest.raises(FileNotFoundError, match=r"no trained model 'b' in the package.*: a$"):
         weights.load_trained("b", fresh)
-
-
-# --- the judge ------------------------------------------------------------------------------------------------
-
-JUDGE_SHA256 = "9fd2850f99d2f28c17b15fe45b3b194093dcf974b7e0827e8da62cb0d1ea4d70"
-JUDGE_LOGITS = {  # of the first 0, 4 and 7 of the test digits at preset smoke
-    0: [18.554390, -6.901485, -6.882595, -13.510496, -6.874407, -5.795447,
-        -0.258687, -11.216837, -3.923720, -0.966522, -17.313494],
-    4: [-3.238223, -4.406495, -8.220716, -15.761848, 19.825974, -3.737316,
-        -4.293536, -10.932648, 0.060943, 2.122809, -29.189022],
-    7: [-8.595231, 4.397418, 4.608190, -0.807740, -4.334974, -5.479422,
-        -13.468416, 18.097599, -7.577154, -2.869059, -17.625673],
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """560 digits of the package, 56 a class: none of them was in the judge's training set."""
-    parts = [loaded("mnist", split) for split in ("train", "validation", "test")]
-    return np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts])
-
-
-def test_judge_file_is_small_and_described():
-    assert judge.PATH.stat().st_size < 1_000_000
-    description = judge.load()[2]
-    assert {*weights.REQUIRED, "data_hash", "command", "date", "imgbook"} <= set(description)
-    assert description["result"]["test_accuracy"] > 0.985
-    assert {"jax", "flax", "optax", "numpy"} <= set(description["versions"])
-    assert len(description["data_hash"]) == 64
-
-
-def test_judge_has_the_same_weights_and_answers_everywhere():
-    """To the last bit, and to a hundred thousandth, with every supported version of JAX and Flax."""
-    graphdef, state, _ = judge.load()
-    sha = hashlib.sha256()
-    for name, array in sorted(weights.named(state.params).items()):
-        sha.update(name.encode() + np.asarray(array).tobytes())
-    assert sha.hexdigest() == JUDGE_SHA256
-    test = loaded("mnist", "test")
-    first = [np.flatnonzero(test.labels == c)[0] for c in JUDGE_LOGITS]
-    logits = cnn.predict(graphdef, state, test.images[first])
-    expected = np.array(list(JUDGE_LOGITS.values()))
-    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
-
-
-def test_judge_recognises_digits_it_has_not_seen(digits):
-    images, labels = digits
-    p = judge.probabilities(images)
-    assert p.shape == (560, 11)  # the last one: not a digit
-    assert p.min() >= 0
-    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
-    assert (p.argmax(1) == labels).mean() > 0.97
-    np.testing.assert_allclose(
-        judge.probabilities(images[:20] / 255), p[:20], rtol=1e-3, atol=1e-5
-    )  # floats too
-
-
-def test_score_of_real_digits_is_high_and_balanced(digits):
-    score = judge.score(digits[0])
-    assert set(score) == {"recognised", "class_shares", "smallest_share", "classes"}
-    assert 0.93 < score["recognised"] <= 1
-    np.testing.assert_allclose(score["class_shares"], 0.1, atol=0.015)
-    assert score["class_shares"].sum() == pytest.approx(1)
-    assert score["smallest_share"] == pytest.approx(10 * score["class_shares"].min())
-    assert score["classes"] == 10
-
-
-def test_score_sees_a_lost_class_and_a_single_one(digits):
-    images, labels = digits
-    assert judge.score(images[labels != 4])["smallest_share"] < 0.2
-    one = judge.score(images[labels == 1])
-    assert one["class_shares"][1] > 0.95
-    assert one["smallest_share"] == 0
-    assert one["classes"] <= 3
-
-
-def test_score_follows_from_the_probabilities(monkeypatch):
-    p = np.full((6, 11), 0.001)
-    for row, (c, value) in enumerate(
-        [(2, 0.95), (2, 0.99), (7, 0.91), (7, 0.90), (0, 0.5), (10, 0.99)]
-    ):
-        p[row, c] = value  # three digits above 0.9, and one "not a digit"
-    monkeypatch.setattr(judge, "probabilities", lambda _: p)
-    score = judge.score(None)
-    assert score["recognised"] == 3 / 6
-    np.testing.assert_allclose(score["class_shares"], np.eye(10)[[2, 2, 7]].mean(0))
-    assert (score["smallest_share"], score["classes"]) == (0, 2)
-    monkeypatch.setattr(judge, "probabilities", lambda _: np.full((5, 11), 1 / 11))
-    score = judge.score(None)  # nothing recognised: zeros, and no division by zero
-    assert (score["recognised"], score["smallest_share"], score["classes"]) == (0, 0, 0)
-    np.testing.assert_array_equal(score["class_shares"], np.zeros(10))
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, 28, 28, 1)),
-        random_images(100, (28, 28, 1)),
-        random_images(100, (28, 28, 1)) // 128 * np.uint8(255),
-    ],
-    ids=["constant grey", "noise", "binary noise"],
-)
-def test_what_is_no_digit_is_not_recognised(images):
-    score = judge.score(images)
-    assert score["recognised"] < 0.05
-    assert score["smallest_share"] == 0
-
-
-@pytest.mark.parametrize("n", [9, 10, 1])
-def test_non_digits_are_made_of_digits_by_thirds(n):
-    digits = loaded("mnist", "train").images
-    made = judge.non_digits(digits, n, seed=3)
-    assert made.shape == (n, 28, 28, 1)
-    assert made.dtype == np.uint8
-    np.testing.assert_array_equal(made, judge.non_digits(digits, n, seed=3))
-    assert not np.array_equal(made, judge.non_digits(digits, n, seed=4))
-    if n == 9:  # the second third are permutations of the pixels of digits
-        sorted_digits = {np.sort(d, axis=None).tobytes() for d in digits}
-        shuffled = [np.sort(m, axis=None).tobytes() in sorted_digits for m in made]
-        assert shuffled == [False] * 3 + [True] * 3 + [False] * 3
-
-
-@pytest.mark.parametrize(
-    ("images", "said"),
-    [
-        (random_images(2, (32, 32, 1)), r"\(32, 32, 1\).*\(28, 28, 1\)"),
-        (random_images(2, (28, 28, 3)), r"\(28, 28, 3\).*\(28, 28, 1\)"),
-        (random_images(2, (28, 28)), r"\(2, 28, 28\).*\[N, H, W, C\]"),
-        (np.full((1, 28, 28, 1), -0.5), r"-0\.5.*\[0, 1\]"),
-        (np.full((1, 28, 28, 1), 255.0), r"255.*\[0, 1\]"),
-        (np.full((1, 28, 28, 1), np.nan), r"nan.*\[0, 1\]"),
-    ],
-)
-def test_judge_refuses_other_images(images, said):
-    with pytest.raises(ValueError, match=said):
-        judge.probabilities(images)
-
-
-def test_damaged_judge_file_is_refused(monkeypatch, tmp_path):
-    path = tmp_path / "judge.safetensors"
-    path.write_bytes(judge.PATH.read_bytes()[:-10])
-    shutil.copy(judge.PATH.with_suffix(".json"), tmp_path)
-    monkeypatch.setattr(judge, "PATH", path)
-    with pytest.raises(ValueError, match=r"judge.safetensors is damaged .* or train again"):
-        judge.load.__wrapped__()
-
-
-def test_judge_weights_fit_the_chapters_network():
-    graphdef, state, _ = judge.load()
-    assert training.as_module(graphdef, state)(jnp.zeros((1, 28, 28, 1))).shape == (1, 11)

@@ -75,7 +75,9 @@ def run_gan_losses(data_name: str, preset: str, seed: int) -> Outcome:
     from imgbook import gan_runs
     from imgbook.data import load
 
-    return gan_runs.run(gan_runs.LOSSES, load(data_name, "train", preset), preset, seed)
+    return gan_runs.run(
+        gan_runs.short(gan_runs.LOSSES), load(data_name, "train", preset), preset, seed
+    )
 
 
 def run_gan_ablation(data_name: str, preset: str, seed: int) -> Outcome:
@@ -83,7 +85,9 @@ def run_gan_ablation(data_name: str, preset: str, seed: int) -> Outcome:
     from imgbook import gan_runs
     from imgbook.data import load
 
-    return gan_runs.run(gan_runs.ABLATION, load(data_name, "train", preset), preset, seed)
+    return gan_runs.run(
+        gan_runs.short(gan_runs.ABLATION), load(data_name, "train", preset), preset, seed
+    )
 
 
 def run_gan_conditional(data_name: str, preset: str, seed: int) -> Outcome:
@@ -92,6 +96,15 @@ def run_gan_conditional(data_name: str, preset: str, seed: int) -> Outcome:
     from imgbook.data import load
 
     return gan_runs.run(gan_runs.CONDITIONAL, load(data_name, "train", preset), preset, seed)
+
+
+def run_gan_failures(data_name: str, preset: str, seed: int) -> Outcome:
+    """The failure gallery's working GAN and its broken variants; their measures."""
+    from imgbook import failure_measures
+
+    runs = failure_measures.gallery(data_name, preset, seed)
+    values = {f"{n}/{m}": v for n, run in runs.items() for m, v in run.values.items()}
+    return values, {n: (run.state, run.history, run.recipe.config) for n, run in runs.items()}
 
 
 def run_vae(data_name: str, preset: str, seed: int) -> Outcome:
@@ -184,6 +197,7 @@ EXPERIMENTS = {
     "gan-losses": Experiment(run_gan_losses, "mnist", judged=True, keeps=False),
     "gan-ablation": Experiment(run_gan_ablation, "mnist", judged=True, keeps=False),
     "gan-conditional": Experiment(run_gan_conditional, "mnist", judged=True),
+    "gan-failures": Experiment(run_gan_failures, "mnist", judged=True, keeps=False),
     "cnn-mnist": Experiment(run_cnn, "mnist"),
     "cnn-cifar10": Experiment(run_cnn, "cifar10"),
     "vae": Experiment(run_vae, "mnist", judged=True),
@@ -196,6 +210,7 @@ DEFAULTS = {
     "gan-losses": ("quick", [0, 1, 2]),
     "gan-ablation": ("quick", [0, 1, 2]),
     "gan-conditional": ("quick", [0, 1, 2]),
+    "gan-failures": ("quick", [0, 1, 2]),
 }
 JUDGE_DATA = (
     "official MNIST training digits 10,001 to 60,000 without each tenth, which set the temperature"
@@ -285,7 +300,12 @@ def record(
         smoke={**flat(*smoke_run), **settings},
     )
     files = [records.write(made, into)] if into or preset != "smoke" else []
-    if experiment.keeps and 0 in seeds and not into and preset == DEFAULTS.get(name, ("quick", []))[0]:
+    if (
+        experiment.keeps
+        and 0 in seeds
+        and not into
+        and preset == DEFAULTS.get(name, ("quick", []))[0]
+    ):
         files += keep_weights(made, *first)
     return made, files
 

@@ -30,24 +30,24 @@ class GANConfig:
 
     image_shape: tuple[int, int, int] = (28, 28, 1)
     num_classes: int = 0  # 0: labels are not used; otherwise generator and discriminator see them
-    latent_dim: int = 100
+    latent_dim: int = 20
     width: int = 32  # channels at half resolution, in both networks; twice as many at a quarter
     loss: str = "non_saturating"
     batch_norm: bool = False  # in the discriminator; the generator always has it
     penalty: str = "r1"
-    penalty_weight: float = 1.0
+    penalty_weight: float = 0.1
     penalty_every: int = 8  # steps; the weight is that much larger in a step that has it
     shift: int = 0  # pixels by which real and generated images are moved before D sees them
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     discriminator_rate: float = (
         1.0  # the discriminator's learning rate, in units of the generator's
     )
-    beta1: float = 0.5
-    beta2: float = 0.999
-    decay: bool = False  # learning rates fall to zero, linearly over the second half
-    average: float = 0.999  # of the generator's weights over steps; 0: no average
+    beta1: float = 0.0
+    beta2: float = 0.99
+    decay: bool = True  # learning rates fall to zero, linearly over the second half
+    average: float = 0.995  # of the generator's weights over steps; 0: no average
     batch_size: int = 64
-    num_steps: int = 1800
+    num_steps: int = 3500
 
     def __post_init__(self) -> None:
         for name, allowed in (("loss", LOSSES), ("penalty", PENALTIES)):
@@ -73,7 +73,7 @@ def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -
     steps = {
         "smoke": dict(num_steps=4, width=8, batch_size=32),
         "quick": {},
-        "full": dict(num_steps=20_000),
+        "full": dict(width=48, num_steps=12_000),
     }
     return replace(
         GANConfig(),

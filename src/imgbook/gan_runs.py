@@ -1,7 +1,7 @@
 """The GAN chapter's comparisons: what is measured of a GAN, and the variants that its tables set side by side.
 
-Every measure is the judge's (`judge.compare`) on 2,000 generated digits against 2,000 real ones that neither the
-generator nor the judge has seen, and none of which chose anything.
+Every measure is the judge's (`judge.compare`) on 2,000 generated digits against as many real test digits (1,996 are in
+the package) that neither the generator nor the judge has seen, and none of which chose anything.
 """
 
 import jax
@@ -13,19 +13,43 @@ from imgbook.data import Dataset, load
 NUM_SAMPLES = {"smoke": 50, "quick": 2000, "full": 2000}  # one size: distances depend on it
 
 # Each loss with the recipe's networks and penalty; the Wasserstein critic also as it was published.
-LOSSES = {
+LOSSES: dict[str, dict] = {
     "minimax": {"loss": "minimax"},
     "non-saturating": {"loss": "non_saturating"},
     "least squares": {"loss": "least_squares"},
     "hinge": {"loss": "hinge"},
     "relativistic": {"loss": "relativistic"},
     "Wasserstein": {"loss": "wasserstein"},
+    "Wasserstein, gradient penalty": {
+        "loss": "wasserstein",
+        "penalty": "gradient",
+        "penalty_weight": 10.0,
+        "penalty_every": 1,
+    },
 }
 
+SHORT = {
+    "num_steps": 800
+}  # less than a quarter of the recipe's steps, so that many variants can be compared
 
-SHORT: dict[str, object] = {}
-ABLATION: dict[str, dict] = {"recipe": {}}
+# The recipe with one thing changed at a time; with BatchNorm in the discriminator the penalty has to go too.
+ABLATION: dict[str, dict] = {
+    "recipe": {},
+    "width 16, twice the steps": {"width": 16, "num_steps": 1600},
+    "width 64, a third of the steps": {"width": 64, "num_steps": 270},
+    "no penalty": {"penalty": "none"},
+    "BatchNorm in D, no penalty": {"penalty": "none", "batch_norm": True},
+    "learning rate 5e-4": {"learning_rate": 5e-4},
+    "Adam with beta1 = 0.5": {"beta1": 0.5, "beta2": 0.999},
+    "100 latents": {"latent_dim": 100},
+    "no average of weights": {"average": 0.0},
+}
 CONDITIONAL: dict[str, dict] = {"conditional": {"num_classes": 10}}
+
+
+def short(variants: dict[str, dict]) -> dict[str, dict]:
+    """Variants with the number of steps of `SHORT`, unless they have their own."""
+    return {name: {**SHORT, **changes} for name, changes in variants.items()}
 
 
 def references(preset: str) -> tuple[judge.Opinion, judge.Opinion]:
@@ -76,7 +100,8 @@ def run(
     values = {"floor": floor["frechet"], "real": floor["recognised"]}
     trainings = {}
     for name, changes in variants.items():
-        config = gan.config_for(dataset, preset, **({} if preset == "smoke" else SHORT), **changes)
+        changes = {k: v for k, v in changes.items() if preset != "smoke" or k != "num_steps"}
+        config = gan.config_for(dataset, preset, **changes)
         graphdefs, state, history = gan.train(dataset, config, key)
         trainings[name] = state, history, config
         found = measures(graphdefs, state, config, jax.random.fold_in(key, 2), preset, real)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from imgbook import judge, records
+from imgbook import judge, plotting, records
 
 HEADER = (
     "images",
@@ -53,7 +55,7 @@ def record_rows(
     """The same columns from records, mean ± standard deviation over their seeds: a row a record or, with `variants`, a
     row a variant of each. `names`: records by label.
     """
-    rows = []
+    rows: list[tuple] = []
     for label, name in names.items():
         record = records.load(name)
         for variant in variants or ("",):
@@ -104,3 +106,33 @@ def _spread(values: np.ndarray, fmt: str) -> str:
     """Mean ± standard deviation; of one value, the value."""
     text = format(values.mean(), fmt)
     return text if len(values) < 2 else f"{text} ± {format(values.std(ddof=1), fmt)}"
+
+
+def record_note(record: Mapping) -> str:
+    """Where the rows of a record come from, and what the distance's floor was."""
+    floor, real = (float(np.mean(record["values"][name])) for name in ("floor", "real"))
+    return (
+        f"Recorded by `{record['command']}` on {record['date']}; ±: standard deviation over seeds. Of real digits "
+        f"{real:.1%} are recognised; floor: the Fréchet distance of two disjoint sets of real digits, {floor:.2f}. "
+        "Features and numbers of images as in chapter 3."
+    )
+
+
+def draw_spread(record: Mapping, variants: Sequence[str]) -> Figure:
+    """Recognised share, Fréchet distance and recall of each variant: a point a seed, a line at their mean."""
+    panels = (
+        ("recognised", 100.0, "recognised (%)"),
+        ("frechet", 1.0, "Fréchet distance"),
+        ("recall", 1.0, "recall"),
+    )
+    fig, axes = plt.subplots(1, 3, figsize=(8.4, 0.6 + 0.34 * len(variants)), sharey=True)
+    rows = np.arange(len(variants))
+    for ax, (measure, scale, label) in zip(axes, panels, strict=True):
+        values = scale * np.array([record["values"][f"{v}/{measure}"] for v in variants])
+        for row, points in zip(rows, values, strict=True):
+            ax.plot(points, np.full(len(points), row), "o", color=plotting.COLORS["measured"])
+            ax.plot([points.mean()] * 2, [row - 0.3, row + 0.3], color=plotting.INK)
+        ax.set_xlabel(label)
+    axes[0].set_yticks(rows, variants)
+    axes[0].invert_yaxis()
+    return fig

@@ -24,7 +24,7 @@ def check_images(model: Model, dataset: "Dataset") -> None:
             f"the model was trained on images of shape {model.config.image_shape}, those of {dataset.name} have "
             f"{dataset.image_shape}; give the --data and --size of its training"
         )
-    classes = getattr(model.config, "num_classes", dataset.num_classes)
+    classes = getattr(model.config, "num_classes", 0) or dataset.num_classes  # 0: without labels
     if dataset.num_classes != classes:
         raise ValueError(
             f"the model tells {classes} classes apart, {dataset.name} has {dataset.num_classes}"
@@ -64,12 +64,12 @@ def sample(
 def evaluate(model: Model, test: "Dataset", preset: str, seed: int) -> tuple[dict[str, float], str]:
     """The chapter's measures on test images, and a note on what could not be measured ("" if all could).
 
-    cnn: accuracy, cross_entropy (nats). vae: negative_elbo and its parts (nats an image). gan and vae on digits: what
-    the judge says of `presets.SAMPLES[preset]` samples.
+    cnn: accuracy, cross_entropy (nats). vae: negative_elbo and its parts (nats an image), and on digits the share of
+    `presets.SAMPLES[preset]` samples that the judge recognises. gan, on digits: `imgbook.gan_runs.measures`.
     """
     import jax
 
-    from imgbook import judge
+    from imgbook import gan_runs, judge
 
     check_images(model, test)
     name, key = model.description["model"], jax.random.key(seed)
@@ -85,10 +85,12 @@ def evaluate(model: Model, test: "Dataset", preset: str, seed: int) -> tuple[dic
     if test.name != "mnist":
         return values, f"there is no judge for images of {test.name}: it knows digits"
     # The same keys as in `imgbook.experiments`, so that a recorded model gets its recorded values.
-    sample_key = jax.random.fold_in(key, 2 if name == "gan" else 3)
-    scored = judge.score(sample(model, sample_key, presets.SAMPLES[preset])[0])
-    measures = ("recognised",) if name == "vae" else ("recognised", "classes", "smallest_share")
-    return {**values, **{measure: float(scored[measure]) for measure in measures}}, ""
+    if name == "gan":
+        real, _ = gan_runs.references(preset)
+        key = jax.random.fold_in(key, 2)
+        return gan_runs.measures(model.graphdef, model.state, model.config, key, preset, real), ""
+    samples, _ = sample(model, jax.random.fold_in(key, 3), presets.SAMPLES[preset])
+    return {**values, "recognised": judge.score(samples)["recognised"]}, ""
 
 
 def write_png(path: Path, images: np.ndarray, columns: int, scale: int) -> None:

@@ -34,6 +34,11 @@ HEADLINES = {
     "04-cnn": Headline("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
     "05-vae": Headline("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
     "06-outlook": Headline("flow", "near", "samples within reach of a mode", ".1%"),
+    "gan-failures": Headline(None, "caught", "of 12 failures caught by their measure", ".0f"),
+    "gan-games": Headline(
+        None, "near", "ring samples within reach of a mode, with a penalty", ".1%"
+    ),
+    "gan-recipes": Headline(None, "obedience", "samples of the digit that was asked for", ".1%"),
     "own-images": Headline(
         None, "accuracy", "drawn pictures, test accuracy (36 for training)", ".1%"
     ),
