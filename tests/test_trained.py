@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import loaded
 
-from imgbook import cnn, concepts, flow, gan, training, vae, weights
+from imgbook import cnn, concepts, flow, gan, gan_runs, training, vae, weights
 
 CHAPTERS = {  # the models that each loads, and how many linear baselines it still trains
     "02-concepts": (["concepts"], 1),
@@ -21,16 +21,19 @@ CHAPTERS = {  # the models that each loads, and how many linear baselines it sti
     "05-vae": (["vae"], 0),
     "06-outlook": (["flow"], 0),
 }
-NAMES = sorted(name for names, _ in CHAPTERS.values() for name in names)
+SHOWN = ["gan-conditional"]  # on pages that train nothing
+NAMES = sorted([*SHOWN, *(name for names, _ in CHAPTERS.values() for name in names)])
 DATA = {"cnn-cifar10": "cifar10"}
 FOUND = sorted(path.stem for path in weights.TRAINED.glob("*.safetensors"))
 
 
 def untrained(name: str) -> tuple[object, object]:
     """Shapes and dtypes of a fresh state, and its hyperparameters, those of preset quick."""
-    module = {"concepts": concepts, "gan": gan, "vae": vae, "flow": flow}.get(name, cnn)
+    modules = {"concepts": concepts, "gan": gan, "vae": vae, "flow": flow}
+    module = modules.get(name.partition("-")[0], cnn)
     dataset = () if name == "flow" else (loaded(DATA.get(name, "mnist"), "train"),)
-    config = module.config_for(*dataset, preset="quick")
+    changes = gan_runs.CONDITIONAL["conditional"] if name == "gan-conditional" else {}
+    config = module.config_for(*dataset, preset="quick", **changes)
     options = {"model_class": concepts.MLP} if name == "concepts" else {}
     init = cnn.init if name == "concepts" else module.init
     return jax.eval_shape(lambda key: init(config, key, **options)[1], jax.random.key(0)), config

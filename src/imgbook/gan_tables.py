@@ -41,7 +41,7 @@ def note(real: judge.Opinion, description: Mapping) -> str:
     n, d = real.features.shape
     result = description["result"]
     return (
-        f"Features: the judge's last layer but one, D = {d}; {n:,} images in each set, compared with {n:,} real test "
+        f"Features: the judge's last layer but one, D = {d}; each set is compared with {n:,} images of real test "
         f"digits, of which {judge.summary(real)['recognised']:.1%} are recognised. The judge is right on "
         f"{result['test_accuracy']:.2%} of the official test digits. These are no Inception features, so the distances "
         "cannot be set beside published FIDs or KIDs. Last column: shares among the recognised images, in units of the "
@@ -114,7 +114,7 @@ def record_note(record: Mapping) -> str:
     return (
         f"Recorded by `{record['command']}` on {record['date']}; ±: standard deviation over seeds. Of real digits "
         f"{real:.1%} are recognised; floor: the Fréchet distance of two disjoint sets of real digits, {floor:.2f}. "
-        "Features and numbers of images as in chapter 3."
+        "Rarest, commonest digit: the extremes of all seeds. Features and numbers of images as in chapter 3."
     )
 
 
