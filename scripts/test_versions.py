@@ -44,6 +44,7 @@ CHECKOUT_TESTS = (
     "test_build.py",
     "test_curves.py",
     "test_environment.py",
+    "test_films.py",
     "test_light_css.py",
     "test_notebooks.py",
     "test_pages.py",

@@ -249,7 +249,7 @@ def recorded(tmp_path_factory):
     }
     done = subprocess.run(
         [sys.executable, "-c", RECORD_ALL, str(results)],
-        capture_output=True, text=True, timeout=300, env=environment, check=False,
+        capture_output=True, text=True, timeout=600, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return results, json.loads(done.stdout)
@@ -268,7 +268,8 @@ def test_each_recording_command_writes_a_whole_record(monkeypatch, recorded, nam
     assert record["command"] == f"python -m imgbook record {name} --preset smoke --seeds 0"
     assert line["metrics"] == record["values"]
     for measure, values in record["values"].items():
-        assert record["smoke"][f"values/{measure}"] == values  # preset smoke, seed 0: the same run
+        kept = record["smoke"].get(f"values/{measure}")  # preset smoke, seed 0: the same run
+        assert kept == (None if measure.endswith("seconds") else values)
     others = ("values/", "smoke/")
     steps = {len(v) for k, v in record["smoke"].items() if not k.startswith(others)}
     assert steps == {60 if name == "flow" else 4}
