@@ -73,7 +73,7 @@ def record_rows(
                     _spread(values["precision"], ".2f"),
                     _spread(values["recall"], ".2f"),
                     f"{lowest:.2f}, {highest:.2f}",
-                    _spread(values["seconds"], ".0f"),
+                    f"{values['seconds'].min():.0f}",
                     seeds,
                 )
             )
@@ -97,7 +97,7 @@ RECORD_HEADER = (
     "precision",
     "recall",
     "rarest, commonest digit",
-    "training (s)",
+    "training (s), least",
     "seeds",
 )
 
