@@ -21,10 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from imgbook import cnn, convolution, gan, layers, records, training, vae
+from imgbook import cnn, convolution, gan, gan_networks, layers, records, training, vae
 
 RNG = np.random.default_rng(0)
-KEY = jax.random.key(0)
 
 
 def uint8(*shape: int) -> np.ndarray:
@@ -39,7 +38,7 @@ def normal(*shape: int) -> jax.Array:
 def stock_layers() -> Iterator[None]:
     """Within the block, the chapters' networks are made of Flax's layers."""
     with (
-        mock.patch.multiple(gan, Conv=nnx.Conv, ConvTranspose=nnx.ConvTranspose),
+        mock.patch.multiple(gan_networks, Conv=nnx.Conv, ConvTranspose=nnx.ConvTranspose),
         mock.patch.multiple(cnn, Conv=nnx.Conv, max_pool=nnx.max_pool),
     ):
         yield
@@ -47,28 +46,40 @@ def stock_layers() -> Iterator[None]:
 
 def cnn_step() -> tuple:
     config = cnn.CNNConfig()  # 32-64-128 on 32 x 32 x 3
-    graphdef, state = cnn.init(config, KEY)
+    graphdef, state = cnn.init(config, jax.random.key(0))
     arrays = uint8(64, 32, 32, 3), RNG.integers(0, 10, 64)
-    return state, cnn.make_train_step(graphdef, config), training.batches(arrays, 64, KEY)
+    return (
+        state,
+        cnn.make_train_step(graphdef, config),
+        training.batches(arrays, 64, jax.random.key(0)),
+    )
 
 
 def gan_step(width: int) -> tuple:
     config = gan.GANConfig(width=width)
-    graphdefs, state = gan.init(config, KEY)
+    graphdefs, state = gan.init(config, jax.random.key(0))
     arrays = (uint8(64, 28, 28, 1),)
-    return state, gan.make_train_step(graphdefs, config), training.batches(arrays, 64, KEY)
+    return (
+        state,
+        gan.make_train_step(graphdefs, config),
+        training.batches(arrays, 64, jax.random.key(0)),
+    )
 
 
 def vae_step() -> tuple:
     config = vae.VAEConfig()
-    graphdef, state = vae.init(config, KEY)
+    graphdef, state = vae.init(config, jax.random.key(0))
     arrays = (uint8(128, 28, 28, 1),)
-    return state, vae.make_train_step(graphdef, config), training.batches(arrays, 128, KEY)
+    return (
+        state,
+        vae.make_train_step(graphdef, config),
+        training.batches(arrays, 128, jax.random.key(0)),
+    )
 
 
 def r1_step() -> tuple:
     """The gradient of |grad_x D(x)|^2 by D's weights, which a gradient penalty adds to a step."""
-    graphdefs, state = gan.init(gan.GANConfig(width=64), KEY)
+    graphdefs, state = gan.init(gan.GANConfig(width=64), jax.random.key(0))
     d = state.discriminator
 
     def penalty(params, x):
@@ -80,7 +91,11 @@ def r1_step() -> tuple:
         value, grads = jax.value_and_grad(penalty)(params, batch[0] / 127.5 - 1.0)
         return jax.tree.map(lambda p, g: p - 1e-6 * g, params, grads), {"penalty": value}
 
-    return d.params, step, training.batches((uint8(64, 28, 28, 1).astype(np.float32),), 64, KEY)
+    return (
+        d.params,
+        step,
+        training.batches((uint8(64, 28, 28, 1).astype(np.float32),), 64, jax.random.key(0)),
+    )
 
 
 MODELS = {
