@@ -104,30 +104,23 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
     generate = partial(apply, graphdefs.generator)
     discriminate = partial(apply, graphdefs.discriminator)
 
-    def d_loss_fn(params, stats, real, fake, labels, step, key):
-        shift_key, penalty_key = jax.random.split(key)
-        real, fake = (
-            random_shift(x, k, config.shift) if config.shift else x
-            for x, k in zip((real, fake), jax.random.split(shift_key), strict=True)
-        )
+    def moved(images, key):
+        return random_shift(images, key, config.shift) if config.shift else images
+
+    def d_loss_fn(params, stats, real, fake, labels):
         # Real and fake images apart: BatchNorm, if there is one, sees the fake ones so later too.
         real_logits, stats = discriminate(params, stats, real, *labels)
         fake_logits, stats = discriminate(params, stats, fake, *labels)
         loss = discriminator_loss(real_logits, fake_logits, config.loss)
-
-        def penalised():
-            critic = lambda x: discriminate(params, stats, x, *labels)[0]  # noqa: E731
-            return config.penalty_weight * penalty(config, critic, real, fake, penalty_key)
-
-        if config.penalty != "none":
-            loss += lazy(penalised, step, config.penalty_every)
         return loss, (stats, real_logits, fake_logits)
 
+    def penalty_fn(params, stats, real, fake, labels, key):
+        critic = lambda x: discriminate(params, stats, x, *labels)[0]  # noqa: E731
+        return config.penalty_weight * penalty(config, critic, real, fake, key)
+
     def g_loss_fn(fake, params, stats, real, labels, key):
-        if config.shift:
-            fake_key, real_key = jax.random.split(key)
-            fake = random_shift(fake, fake_key, config.shift)
-            real = random_shift(real, real_key, config.shift)  # compiled away if it is not used
+        fake_key, real_key = jax.random.split(key)
+        fake, real = moved(fake, fake_key), moved(real, real_key)
         fake_logits, _ = discriminate(params, stats, fake, *labels)
         real_logits = None
         if config.loss == "relativistic":
@@ -138,20 +131,27 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
     def step(state: GANState, batch: tuple) -> tuple[GANState, dict[str, jax.Array]]:
         g, d, average = state
         images, *labels = batch if config.num_classes else batch[:1]
-        real = images.astype(jnp.float32) / 127.5 - 1.0
         latents = jax.random.normal(
-            jax.random.fold_in(g.key, g.step), (len(real), config.latent_dim)
+            jax.random.fold_in(g.key, g.step), (len(images), config.latent_dim)
         )
         latents = parallel.divided(latents)  # over devices, if there are several
         d_key, shift_key = jax.random.split(jax.random.fold_in(d.key, d.step))
+        move_key, penalty_key = jax.random.split(d_key)
+        real_key, fake_key = jax.random.split(move_key)
         fake, g_vjp, g_stats = jax.vjp(
             lambda params: generate(params, g.stats, latents, *labels), g.params, has_aux=True
         )
+        real = images.astype(fake.dtype) / 127.5 - 1.0
 
         # The discriminator's turn: `fake` is a constant here, no gradient flows into the generator.
+        seen = moved(real, real_key), moved(fake, fake_key)
         (d_loss, (d_stats, real_logits, fake_logits)), d_grads = jax.value_and_grad(
             d_loss_fn, has_aux=True
-        )(d.params, d.stats, real, fake, labels, d.step, d_key)
+        )(d.params, d.stats, *seen, labels)
+        if config.penalty != "none":
+            penalised = lambda params: penalty_fn(params, d.stats, *seen, labels, penalty_key)  # noqa: E731
+            value, gradient = lazy(penalised, d.params, d.step, config.penalty_every)
+            d_loss, d_grads = d_loss + value, jax.tree.map(jnp.add, d_grads, gradient)
         d = d.updated(d_grads, d_tx, stats=d_stats)
 
         # The generator's turn, against the updated discriminator, whose weights are constants here.

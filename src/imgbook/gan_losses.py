@@ -203,23 +203,27 @@ def _squared_gradient_norms(critic: Critic, images: jax.Array) -> jax.Array:
     return jnp.square(gradient).reshape(len(images), -1).sum(1)
 
 
-def lazy(penalty: Callable[[], jax.Array], step: jax.Array, every: int) -> jax.Array:
-    """`every * penalty()` at steps 0, every, 2 every, ..., and 0 between: a scalar with the same mean over time.
+def lazy(
+    penalty: Callable[[Any], jax.Array], params: Any, step: jax.Array, every: int
+) -> tuple[jax.Array, Any]:
+    """`every * penalty(params)` and its gradient at steps 0, every, 2 every, ..., and zeros between.
 
-    It is computed only where it counts (Karras et al. 2020, "lazy regularisation"), inside compiled loops too; under
-    `jax.vmap` over steps it is always computed. penalty: no argument, gives a scalar. step: an integer, 0 at first.
+    Over time the mean is that of the penalty itself, and it is computed only where it counts (Karras et al. 2020, "lazy
+    regularisation"), inside compiled loops too. It is a loop of one turn or none, and not a branch, because XLA divides
+    the batch of a loop over several devices and computes a branch whole on each. step: an integer, 0 at first.
 
     Raises:
         ValueError: `every` is below 1.
     """
     if every < 1:
         raise ValueError(f"every = {every}; allowed: 1 (at each step) or more")
-    dtype = jnp.result_type(float)
-    return lax.cond(
-        step % every == 0,
-        lambda: jnp.asarray(every * penalty(), dtype),
-        lambda: jnp.zeros((), dtype),
-    )
+
+    def once(_: jax.Array, __: Any) -> Any:
+        return jax.tree.map(lambda a: every * a, jax.value_and_grad(penalty)(params))
+
+    shapes = jax.eval_shape(once, 0, None)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    return lax.fori_loop(0, (jnp.asarray(step) % every == 0).astype(jnp.int32), once, zeros)
 
 
 # --- spectral normalisation -----------------------------------------------------------------------------------
