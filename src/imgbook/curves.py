@@ -30,23 +30,6 @@ def load() -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def rows(record: dict[str, dict]) -> list[tuple]:
-    """A table: model, steps, seconds (mean over seeds), and the measure's mean and standard deviation."""
-    table = []
-    for model, (measure, words, _) in SHOWN.items():
-        for point in record[model]["points"]:
-            values = np.asarray(point["values"][measure])
-            table.append(
-                (
-                    words,
-                    f"{point['steps']:,}",
-                    f"{np.mean(point['seconds']):.1f}",
-                    f"{values.mean():.3g} ± {values.std(ddof=1):.2g}",
-                )
-            )
-    return table
-
-
 def figure(record: dict[str, dict]) -> Figure:
     """A panel a model: seconds of training (log scale) against quality, each seed a dot, the mean a line."""
     fig, axes = plt.subplots(1, len(SHOWN), figsize=(7.4, 2.9))

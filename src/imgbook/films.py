@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -78,18 +79,12 @@ SCRIPT = """
 
 
 def show_film(
-    frames: Sequence[np.ndarray] | np.ndarray,
-    labels: Sequence[str],
-    *,
-    alt: str,
-    caption: str | None = None,
-    seconds: float = 6,
-    ncols: int = 10,
+    frames: Sequence[np.ndarray] | np.ndarray, labels: Sequence[str], *, alt: str, **options: Any
 ) -> None:
     """Show a film in a notebook; where there is no HTML, a line of text. Arguments and errors as for `film_html`."""
     from IPython.display import display
 
-    html = film_html(frames, labels, alt=alt, caption=caption, seconds=seconds, ncols=ncols)
+    html = film_html(frames, labels, alt=alt, **options)
     text = f"Film of {len(labels)} stages, {labels[0]} to {labels[-1]}: {alt}"
     display({"text/html": html, "text/plain": text}, raw=True)
 

@@ -44,7 +44,7 @@ class GraphDefs(NamedTuple):
 
 
 def optimizer(config: GANConfig, factor: float = 1.0) -> optax.GradientTransformation:
-    """Adam with the small first moment of Radford et al. (2015), at `factor` times the learning rate."""
+    """Adam at `factor` times the learning rate, which falls to zero over the second half if `decay`."""
     rate = factor * config.learning_rate
     if config.decay:
         half = config.num_steps // 2

@@ -12,7 +12,7 @@ from imgbook.data import Dataset, load
 
 NUM_SAMPLES = {"smoke": 50, "quick": 2000, "full": 2000}  # one size: distances depend on it
 
-# Each loss with the recipe's networks and penalty; the Wasserstein critic also as it was published.
+# Each loss with the recipe's networks and penalty; the Wasserstein critic also with the penalty published for it.
 LOSSES: dict[str, dict] = {
     "minimax": {"loss": "minimax"},
     "non-saturating": {"loss": "non_saturating"},
@@ -28,9 +28,8 @@ LOSSES: dict[str, dict] = {
     },
 }
 
-SHORT = {
-    "num_steps": 800
-}  # less than a quarter of the recipe's steps, so that many variants can be compared
+# Less than a quarter of the recipe's steps, so that many variants can be compared.
+SHORT = {"num_steps": 800}
 
 # The recipe with one thing changed at a time; with BatchNorm in the discriminator the penalty has to go too.
 ABLATION: dict[str, dict] = {
