@@ -27,17 +27,19 @@ def run_gan(data_name: str, preset: str, part: float, seed: int) -> tuple:
     """Train the GAN for a part of its steps; what the judge says of its samples, and the losses."""
     import jax
 
-    from imgbook import gan, judge, presets
+    from imgbook import gan, gan_runs
     from imgbook.data import load
 
     dataset, key = load(data_name, "train", preset), jax.random.key(seed)
     steps = max(1, round(part * gan.config_for(dataset, preset).num_steps))
     config = gan.config_for(dataset, preset, num_steps=steps)
     graphdefs, state, history = gan.train(dataset, config, key)
-    shape = (presets.SAMPLES[preset], config.latent_dim)
-    latents = jax.random.normal(jax.random.fold_in(key, 2), shape)
-    scored = judge.score(gan.sample(graphdefs, state, latents))
-    return {"recognised": scored["recognised"]}, history, steps
+    real, _ = gan_runs.references(preset)
+    return (
+        gan_runs.measures(graphdefs, state, config, jax.random.fold_in(key, 2), preset, real),
+        history,
+        steps,
+    )
 
 
 def run_cnn(data_name: str, preset: str, part: float, seed: int) -> tuple:

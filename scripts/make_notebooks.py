@@ -94,12 +94,13 @@ def read_book(root: Path = ROOT, address: str | None = None) -> Book:
         titles[path.name] = next(iter(places[path.name].values()), path.stem)
         figure_labels = [*FIGURE_NAME.findall(markdown), *figure_names(cells)]
         for table, names in ((equations, equation_labels), (figures, figure_labels)):
-            # Pages without a number count on through one another: 1, 2, ...
-            before = 0 if number else sum("." not in label for label in table.values())
-            for count, name in enumerate(names, 1):
+            # The pages of a chapter count on through one another, and so do those without a number.
+            prefix = f"{number}." if number else ""
+            before = sum(label.rpartition(".")[0] == prefix[:-1] for label in table.values())
+            for count, name in enumerate(names, before + 1):
                 if name in table:
                     raise ValueError(f"{path.name}: {name!r} is used twice; labels must differ")
-                table[name] = f"{number}.{count}" if number else f"{before + count}"
+                table[name] = f"{prefix}{count}"
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     times = json.loads((root / "results" / "build.json").read_text())["notebooks"]
     return Book(

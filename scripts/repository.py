@@ -94,8 +94,8 @@ def wheel_url(address: str, wheel_name: str) -> str:
 
 
 def pages(root: Path = ROOT) -> list[tuple[str, int | None]]:
-    """Every page of _toc.yml with its chapter number: [("book/01-background", 1), ...]; None outside numbered parts and
-    for a page within a chapter.
+    """Every page of _toc.yml with the number of its chapter: [("book/01-background", 1), ...]; None outside numbered
+    parts. A chapter comes before the pages within it.
     """
     toc = yaml.safe_load((root / "_toc.yml").read_text())
     found: list[tuple[str, int | None]] = [(toc["root"], None)]
@@ -103,20 +103,23 @@ def pages(root: Path = ROOT) -> list[tuple[str, int | None]]:
     for part in toc["parts"]:
         for chapter in part["chapters"]:
             number += bool(part.get("numbered"))
-            found.append((chapter["file"], number if part.get("numbered") else None))
-            found += [(section["file"], None) for section in chapter.get("sections", [])]
+            files = [chapter["file"], *(section["file"] for section in chapter.get("sections", []))]
+            found += [(file, number if part.get("numbered") else None) for file in files]
     return found
 
 
 def chapters(root: Path = ROOT) -> list[tuple[str, str]]:
     """Name and title of each notebook, a chapter's with its number: [("01-background", "1 Background: ..."), ...]."""
     found = []
+    numbers = set()
     for page, number in pages(root):
+        begins = number not in numbers  # otherwise it is a page within a chapter
+        numbers.add(number)
         path = root / f"{page}.ipynb"
         if path.exists():
             first = "".join(json.loads(path.read_text())["cells"][0]["source"])
             title = first.splitlines()[0].removeprefix("# ").strip()
-            found.append((path.stem, f"{number} {title}" if number else title))
+            found.append((path.stem, f"{number} {title}" if number and begins else title))
     return found
 
 

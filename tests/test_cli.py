@@ -36,7 +36,7 @@ from imgbook.checkpoints import CheckpointError
 COMMANDS = {name: command for name, command in cli.main.commands.items()}
 SMALL = {
     "cnn": dict(widths=(4,), hidden=8, num_steps=3),
-    "gan": dict(width=4, latent_dim=5, num_steps=3),
+    "gan": dict(width=4, latent_dim=5, num_codes=2, num_steps=3),
     "vae": dict(hidden=8, latent_dim=2, num_steps=3),
 }
 

@@ -9,7 +9,7 @@ from conftest import loaded
 
 from imgbook import gan, gan_runs, judge
 
-SMALL = {"width": 4, "latent_dim": 5}
+SMALL = {"width": 4, "latent_dim": 5, "num_codes": 3}
 TABLES = ("LOSSES", "ABLATION", "CONDITIONAL")
 
 

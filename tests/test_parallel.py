@@ -48,7 +48,7 @@ def small(model: str):
     """Module, data and hyperparameters of a small network with all that the chapter's has."""
     sizes = {
         "cnn": dict(widths=(8, 16), hidden=512, shift=1),
-        "gan": dict(width=16, latent_dim=16),
+        "gan": dict(width=16, latent_dim=16, num_codes=8),
         "vae": dict(hidden=96, latent_dim=8),
     }
     shape = (12, 12, 3) if model == "cnn" else (12, 12, 1)

@@ -440,7 +440,7 @@ def test_other_hyperparameters_of_the_records_preset_are_refused(made, monkeypat
         ("concepts", "quick", {"quick/hidden": [128.0]}),
         ("cnn-cifar10", "quick", {"quick/widths": [32.0, 64.0, 128.0], "quick/flip": [1.0]}),
         ("flow", "full", {"full/num_steps": [20_000.0]}),
-        ("judge", "full", {"full/num_classes": [11.0]}),
+        ("judge", "full", {"full/shift": [2.0]}),
     ],
 )
 def test_settings_are_the_hyperparameters_as_numbers(name, preset, found):

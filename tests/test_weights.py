@@ -320,7 +320,10 @@ def history(n: int = 7) -> training.History:
 
 def filled(seed: int, model: str = "cnn") -> tuple:
     """A training state of random numbers, keys among them."""
-    config = {"cnn": CONFIG, "gan": gan.GANConfig(image_shape=(8, 8, 1), latent_dim=3, width=2)}
+    config = {
+        "cnn": CONFIG,
+        "gan": gan.GANConfig(image_shape=(8, 8, 1), latent_dim=3, num_codes=2, width=2),
+    }
     module = {"cnn": cnn, "gan": gan}[model]
     shapes = jax.eval_shape(lambda key: module.init(config[model], key)[1], jax.random.key(0))
     rng = np.random.default_rng(seed)

@@ -114,7 +114,9 @@ def prepare_nothing(model: nnx.Module) -> None:
 SMALL = GANConfig(
     num_classes=10,
     latent_dim=32,
+    num_codes=0,
     width=16,
+    hidden=0,
     penalty="none",
     learning_rate=2e-3,
     average=0.0,

@@ -15,7 +15,6 @@ import optax
 from flax import nnx
 
 from imgbook import parallel, training
-from imgbook.augment import random_shift
 from imgbook.data import Dataset
 from imgbook.gan_losses import (
     discriminator_loss,
@@ -104,9 +103,6 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
     generate = partial(apply, graphdefs.generator)
     discriminate = partial(apply, graphdefs.discriminator)
 
-    def moved(images, key):
-        return random_shift(images, key, config.shift) if config.shift else images
-
     def d_loss_fn(params, stats, real, fake, labels):
         # Real and fake images apart: BatchNorm, if there is one, sees the fake ones so later too.
         real_logits, stats = discriminate(params, stats, real, *labels)
@@ -118,9 +114,7 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
         critic = lambda x: discriminate(params, stats, x, *labels)[0]  # noqa: E731
         return config.penalty_weight * penalty(config, critic, real, fake, key)
 
-    def g_loss_fn(fake, params, stats, real, labels, key):
-        fake_key, real_key = jax.random.split(key)
-        fake, real = moved(fake, fake_key), moved(real, real_key)
+    def g_loss_fn(fake, params, stats, real, labels):
         fake_logits, _ = discriminate(params, stats, fake, *labels)
         real_logits = None
         if config.loss == "relativistic":
@@ -135,29 +129,24 @@ def make_train_step(graphdefs: GraphDefs, config: GANConfig) -> Callable:
             jax.random.fold_in(g.key, g.step), (len(images), config.latent_dim)
         )
         latents = parallel.divided(latents)  # over devices, if there are several
-        d_key, shift_key = jax.random.split(jax.random.fold_in(d.key, d.step))
-        move_key, penalty_key = jax.random.split(d_key)
-        real_key, fake_key = jax.random.split(move_key)
+        penalty_key = jax.random.fold_in(d.key, d.step)
         fake, g_vjp, g_stats = jax.vjp(
             lambda params: generate(params, g.stats, latents, *labels), g.params, has_aux=True
         )
         real = images.astype(fake.dtype) / 127.5 - 1.0
 
         # The discriminator's turn: `fake` is a constant here, no gradient flows into the generator.
-        seen = moved(real, real_key), moved(fake, fake_key)
         (d_loss, (d_stats, real_logits, fake_logits)), d_grads = jax.value_and_grad(
             d_loss_fn, has_aux=True
-        )(d.params, d.stats, *seen, labels)
+        )(d.params, d.stats, real, fake, labels)
         if config.penalty != "none":
-            penalised = lambda params: penalty_fn(params, d.stats, *seen, labels, penalty_key)  # noqa: E731
+            penalised = lambda params: penalty_fn(params, d.stats, real, fake, labels, penalty_key)  # noqa: E731
             value, gradient = lazy(penalised, d.params, d.step, config.penalty_every)
             d_loss, d_grads = d_loss + value, jax.tree.map(jnp.add, d_grads, gradient)
         d = d.updated(d_grads, d_tx, stats=d_stats)
 
         # The generator's turn, against the updated discriminator, whose weights are constants here.
-        g_loss, fake_grads = jax.value_and_grad(g_loss_fn)(
-            fake, d.params, d.stats, real, labels, shift_key
-        )
+        g_loss, fake_grads = jax.value_and_grad(g_loss_fn)(fake, d.params, d.stats, real, labels)
         (g_grads,) = g_vjp(fake_grads)
         g_step, g = g.step, g.updated(g_grads, tx, stats=g_stats)
         params, stats = (

@@ -15,6 +15,7 @@ from imgbook import presets
 from imgbook.data import Dataset
 from imgbook.gan_losses import LOSSES
 from imgbook.layers import Conv, ConvTranspose
+from imgbook.spectral import SpectralNorm
 
 # Radford, Metz and Chintala (2015): all weights start from N(0, 0.02).
 normal_init = nnx.initializers.normal(0.02)
@@ -30,24 +31,24 @@ class GANConfig:
 
     image_shape: tuple[int, int, int] = (28, 28, 1)
     num_classes: int = 0  # 0: labels are not used; otherwise generator and discriminator see them
-    latent_dim: int = 20
-    width: int = 32  # channels at half resolution, in both networks; twice as many at a quarter
+    latent_dim: int = 52
+    num_codes: int = 32  # so many of the latents choose one of as many codes, see `with_code`
+    width: int = 16  # channels at half resolution, in both networks; twice as many at a quarter
     loss: str = "non_saturating"
+    hidden: int = 128  # units of the discriminator's dense layer before its logit; 0: no such layer
     batch_norm: bool = False  # in the discriminator; the generator always has it
+    spectral_norm: bool = False  # of the discriminator's kernels
     penalty: str = "r1"
-    penalty_weight: float = 0.1
+    penalty_weight: float = 1.0
     penalty_every: int = 8  # steps; the weight is that much larger in a step that has it
-    shift: int = 0  # pixels by which real and generated images are moved before D sees them
-    learning_rate: float = 2e-3
-    discriminator_rate: float = (
-        1.0  # the discriminator's learning rate, in units of the generator's
-    )
+    learning_rate: float = 4e-3
+    discriminator_rate: float = 1.0  # the discriminator's, in units of the learning rate
     beta1: float = 0.0
     beta2: float = 0.99
     decay: bool = True  # learning rates fall to zero, linearly over the second half
     average: float = 0.995  # of the generator's weights over steps; 0: no average
     batch_size: int = 64
-    num_steps: int = 3500
+    num_steps: int = 5000
 
     def __post_init__(self) -> None:
         for name, allowed in (("loss", LOSSES), ("penalty", PENALTIES)):
@@ -56,9 +57,13 @@ class GANConfig:
                     f"unknown {name} {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
                 )
         positive = ("latent_dim", "width", "penalty_every", "batch_size", "num_steps")
-        for name in (*positive, "num_classes", "penalty_weight", "shift", "learning_rate"):
+        for name in (*positive, "num_classes", "hidden", "penalty_weight", "learning_rate"):
             if getattr(self, name) < (least := int(name in positive)):
                 raise ValueError(f"{name} = {getattr(self, name)}; allowed: {least} or more")
+        if not 0 <= self.num_codes <= self.latent_dim:
+            raise ValueError(
+                f"num_codes = {self.num_codes} with latent_dim = {self.latent_dim}; allowed: 0 (none) to latent_dim"
+            )
         if not 0 <= self.average < 1:
             raise ValueError(f"average = {self.average}; allowed: at least 0 and less than 1")
         if self.batch_norm and self.penalty != "none":
@@ -73,7 +78,7 @@ def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -
     steps = {
         "smoke": dict(num_steps=4, width=8, batch_size=32),
         "quick": {},
-        "full": dict(width=48, num_steps=12_000),
+        "full": dict(width=32, num_steps=20_000),
     }
     return replace(
         GANConfig(),
@@ -81,8 +86,23 @@ def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -
     )
 
 
+def with_code(latents: jax.Array, num_codes: int) -> jax.Array:
+    """Latents `[N, latent_dim]`, the first `num_codes` of them replaced by a code.
+
+    The largest of these is set to the typical length of the others, and the rest of these to
+    zero: a choice among `num_codes` at equal chances. What a generator makes of normal latents is
+    in one piece, since they are; digits are in ten. With codes there are as many pieces
+    (Gurumurthy et al. 2017, Khayatkhoei et al. 2018).
+    """
+    if not num_codes:
+        return latents
+    length = max(1, latents.shape[1] - num_codes) ** 0.5
+    code = jax.nn.one_hot(latents[:, :num_codes].argmax(1), num_codes, dtype=latents.dtype)
+    return jnp.concatenate([length * code, latents[:, num_codes:]], axis=1)
+
+
 class Generator(nnx.Module):
-    """Latents to images: dense, then two transposed convolutions (kernel 4, stride 2), each
+    """Latents, a code among them, to images: dense, then two transposed convolutions (kernel 4, stride 2), each
     doubling the size.
     """
 
@@ -92,6 +112,7 @@ class Generator(nnx.Module):
             raise ValueError(
                 f"images of {height} x {width} pixels; both sides must be multiples of 4 (two doublings)"
             )
+        self.num_codes = config.num_codes
         self.base = (height // 4, width // 4, 2 * config.width)
         self.dense = nnx.Linear(
             config.latent_dim + config.num_classes,
@@ -120,6 +141,7 @@ class Generator(nnx.Module):
         C]` in [-1, 1].
         """
         num_classes = self.dense.in_features - latents.shape[1]
+        latents = with_code(latents, self.num_codes)
         if num_classes:
             latents = jnp.concatenate([latents, jax.nn.one_hot(labels, num_classes)], axis=1)
         x = self.dense(latents).reshape(
@@ -131,21 +153,28 @@ class Generator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """Images to one logit each: two convolutions of stride 2, then a dense layer.
+    """Images to one logit each: two convolutions of stride 2, a hidden dense layer, a dense layer.
 
-    A conditional one adds the product of its features with a vector of the label's (Miyato and
-    Koyama 2018).
+    Without the hidden layer a logit is a sum over places of what small windows show, and nothing
+    asks whether they fit together. A conditional one adds the product of its features with a
+    vector of the label's (Miyato and Koyama 2018).
     """
 
     def __init__(self, config: GANConfig, *, rngs: nnx.Rngs):
         height, width, channels = config.image_shape
         kernel_init = normal_init if config.batch_norm else he_init
         conv = partial(Conv, kernel_size=(4, 4), strides=(2, 2), kernel_init=kernel_init, rngs=rngs)
+        dense = partial(nnx.Linear, rngs=rngs)
+        wrap = partial(SpectralNorm, rngs=rngs) if config.spectral_norm else lambda layer: layer
         size = (height // 4) * (width // 4) * 2 * config.width
-        self.down1 = conv(channels, config.width)
-        self.down2 = conv(config.width, 2 * config.width, use_bias=not config.batch_norm)
+        self.down1 = wrap(conv(channels, config.width))
+        self.down2 = wrap(conv(config.width, 2 * config.width, use_bias=not config.batch_norm))
         self.norm2 = nnx.BatchNorm(2 * config.width, rngs=rngs) if config.batch_norm else None
-        self.dense = nnx.Linear(size, 1, kernel_init=normal_init, rngs=rngs)
+        self.hidden = (
+            wrap(dense(size, config.hidden, kernel_init=he_init)) if config.hidden else None
+        )
+        size = config.hidden or size
+        self.dense = wrap(dense(size, 1, kernel_init=normal_init))
         self.classes = (
             nnx.Embed(config.num_classes, size, embedding_init=normal_init, rngs=rngs)
             if config.num_classes
@@ -161,6 +190,8 @@ class Discriminator(nnx.Module):
         if self.norm2 is not None:
             x = self.norm2(x)
         x = nnx.leaky_relu(x, 0.2).reshape(len(x), -1)  # -> [N, H/4 * W/4 * 2w]
+        if self.hidden is not None:
+            x = nnx.leaky_relu(self.hidden(x), 0.2)  # [N, hidden]
         logits = self.dense(x)[:, 0]
         if self.classes is not None:
             logits += (self.classes(labels) * x).sum(1)

@@ -205,10 +205,6 @@ class Opinion(NamedTuple):
         """Calibrated, of the ten digits, `[N, 10]`."""
         return _softmax(self.logits.astype(np.float64))
 
-    def __getitem__(self, chosen: np.ndarray | slice) -> "Opinion":
-        """The opinion on some of the images."""
-        return Opinion(self.features[chosen], self.logits[chosen])
-
 
 def opinion(images: np.ndarray) -> Opinion:
     """What the judge sees in images `[N, 28, 28, 1]`, uint8 or in [0, 1].
