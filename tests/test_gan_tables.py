@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import loaded
 
 from imgbook import gan_tables, judge, records
 
@@ -59,9 +60,23 @@ def test_variants_are_rows_by_name(record):
 
 
 def test_the_note_names_command_floor_and_real_digits(record):
-    note = gan_tables.record_note(record)
-    for words in (record["command"], "98.0%", "0.50", "2026-01-01"):
+    real = judge.Opinion(np.zeros((60, 64)), np.zeros((60, 10)))
+    note = gan_tables.record_note(record, real, {"noise": {"frechet": 57.31}})
+    for words in (record["command"], "98.0%", "0.50", "2026-01-01", "D = 64", "60", "noise 57.3"):
         assert words in note
+
+
+def test_far_ends_are_compared_at_the_same_number():
+    """One image again and again has one class at most and no variety; noise has pixels of all values."""
+    digits = loaded("mnist", "train")
+    real = judge.opinion(digits.images[:60])
+    ends = gan_tables.far_ends(real, digits.images)
+    mean, noise = ends["mean image"], ends["noise"]
+    assert mean["recall"] == 0
+    assert mean["classifier_score"] == pytest.approx(1, abs=1e-3)
+    one = judge.opinion(np.repeat(digits.images.mean(0, keepdims=True) / 255, 60, axis=0))
+    assert mean == judge.compare(real, one)
+    assert noise["frechet"] > judge.compare(real, judge.opinion(digits.images[60:120]))["frechet"]
 
 
 def test_figure_has_every_seed_and_the_mean(record):

@@ -19,6 +19,17 @@ HEADER = (
 )
 
 
+def far_ends(real: judge.Opinion, images: np.ndarray) -> dict[str, dict[str, float]]:
+    """What `judge.compare` says of the mean of training images `[M, H, W, C]`, uint8, and of uniform noise, by name: of
+    as many as there are real ones.
+    """
+    shape = (len(real.features), *images.shape[1:])
+    mean = np.broadcast_to(images.mean(axis=0, keepdims=True) / 255, shape)
+    noise = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+    made = {"mean image": mean, "noise": noise}
+    return {name: judge.compare(real, judge.opinion(images)) for name, images in made.items()}
+
+
 def table_of(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], list[tuple]]:
     """Header and rows of `judge.compare`'s measures by name; the kernel distance with its standard error."""
     rows = [
@@ -108,13 +119,19 @@ def _spread(values: np.ndarray, fmt: str) -> str:
     return text if len(values) < 2 else f"{text} ± {format(values.std(ddof=1), fmt)}"
 
 
-def record_note(record: Mapping) -> str:
-    """Where the rows of a record come from, and what the distance's floor was."""
-    floor, real = (float(np.mean(record["values"][name])) for name in ("floor", "real"))
+def record_note(record: Mapping, real: judge.Opinion, ends: Mapping[str, Mapping]) -> str:
+    """Where the rows of a record come from, what they are measured with, and how near and far a distance can be.
+
+    real: of the images that they are compared with; ends: of `far_ends`.
+    """
+    floor, recognised = (float(np.mean(record["values"][name])) for name in ("floor", "real"))
+    n, d = real.features.shape
+    far = ", ".join(f"{name} {values['frechet']:.1f}" for name, values in ends.items())
     return (
-        f"Recorded by `{record['command']}` on {record['date']}; ±: standard deviation over seeds. Of real digits "
-        f"{real:.1%} are recognised; floor: the Fréchet distance of two disjoint sets of real digits, {floor:.2f}. "
-        "Rarest, commonest digit: the extremes of all seeds. Features and numbers of images as in chapter 3."
+        f"Recorded by `{record['command']}` on {record['date']}; ±: standard deviation over seeds. Features: the "
+        f"judge's last layer but one, D = {d}, no Inception features; about {n:,} samples against as many real digits. "
+        f"Of other real digits {recognised:.1%} are recognised, and their distance is the floor, {floor:.2f}; {far}. "
+        "Rarest, commonest digit: the extremes of all seeds."
     )
 
 
