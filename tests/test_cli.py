@@ -21,6 +21,7 @@ from imgbook import (
     cli,
     cnn,
     console,
+    experiment_runs,
     experiments,
     gan,
     judge,
@@ -377,7 +378,7 @@ def test_evaluation_of_a_recorded_model_repeats_its_record(monkeypatch):
     history = training.History(metrics={"loss": np.ones(3)}, seconds=1.0)
     monkeypatch.setattr(gan, "config_for", lambda *_, **__: config)
     monkeypatch.setattr(gan, "train", lambda *_, **__: (graphdefs, state, history))
-    recorded, _ = experiments.run_gan("mnist", "smoke", 5)
+    recorded, _ = experiment_runs.run_gan("mnist", "smoke", 5)
     model = runs.Model(graphdefs, state, config, {"model": "gan", "data": "mnist"}, 3)
     found, note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
     assert set(recorded) - set(found) == {"floor", "real", "seconds"}  # nothing of the samples

@@ -8,7 +8,7 @@ from flax import nnx
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
-from imgbook import cnn, concepts, experiments, training
+from imgbook import cnn, concepts, experiment_runs, training
 from imgbook.data import load
 
 CONFIG = concepts.MLPConfig(hidden=16, batch_size=32, num_steps=5)
@@ -131,7 +131,7 @@ def test_page_and_record_train_alike():
     )
     test = load("mnist", "test", "smoke")
     ours = cnn.predict(graphdef, state, test.images)
-    values, _ = experiments.run_concepts("mnist", "smoke", 0)
+    values, _ = experiment_runs.run_concepts("mnist", "smoke", 0)
     assert values["accuracy"] == cnn.accuracy(ours, test.labels)
     assert values["cross_entropy"] == pytest.approx(
         float(cnn.cross_entropy(ours, test.labels)), rel=1e-5

@@ -11,7 +11,7 @@ from conftest import loaded, losses, random_images
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from imgbook import experiments, judge, staleness, training, weights
+from imgbook import experiment_runs, judge, staleness, training, weights
 
 # Of the parameters; the logits are of ten test digits a class at preset smoke, in the order of the data.
 SHA256 = "e0e498b61e2355eda350e7a99f778d6a6835c136e42f5febe1e80e60105c9646"
@@ -84,7 +84,7 @@ def test_judge_recognises_digits_it_has_not_seen(digits, seen):
 
 
 def test_judge_shares_nothing_with_the_chapters():
-    used = set(staleness.modules(experiments.run_judge))
+    used = set(staleness.modules(experiment_runs.run_judge))
     assert "judge" in used
     assert not used & {"cnn", "concepts", "gan", "gan_networks", "vae", "flow"}
 
