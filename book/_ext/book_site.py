@@ -5,6 +5,7 @@ Sphinx loads this module (see _config.yml); the package does not need it.
 
 import json
 import re
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -262,11 +263,22 @@ def asset_text(asset: object) -> str:
     return f"{getattr(asset, 'filename', asset) or ''}{body}"
 
 
+def with_named_toggles(generate: Callable[..., object]) -> Callable[..., str]:
+    """The theme's function for the table of contents, its button beside a chapter with pages of its own named."""
+
+    def generated(*args: object, **options: object) -> str:
+        html = str(generate(*args, **options))
+        return html.replace("<summary><span", '<summary aria-label="Pages of the chapter"><span')
+
+    return generated
+
+
 def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Drop scripts and styles that the book does not use, let no script hold up the page, repair markup."""
     for old, new in REPAIRS:
         context["body"] = context.get("body", "").replace(old, new)
     context["page_description"] = description(doctree)
+    context["generate_toctree_html"] = with_named_toggles(context["generate_toctree_html"])
     for group in context.get("header_buttons", []):
         for button in group.get("buttons", []):
             if button.get("label") == "download-source-button" and button["text"] == ".ipynb":
