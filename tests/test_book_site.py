@@ -170,3 +170,17 @@ def test_a_chapter_without_provenance_is_named(tmp_path):
     get_cache(tmp_path / "cache").cache_notebook_file(str(path), check_validity=False)
     with pytest.raises(ValueError, match=r"07-new\.ipynb has 0 calls of pages\.provenance"):
         book_site.executed_runs(tmp_path, tmp_path / "cache")
+
+
+def test_the_button_beside_a_chapter_with_pages_has_a_name():
+    """And a summary that has a text of its own, a part's, is left as it is."""
+    given = "<li><summary><span><i></i></span></summary></li><summary><p>Part</p></summary>"
+    found = book_site.with_named_toggles(lambda kind, depth: given)("sidebar", depth=2)
+    names = [s.get("aria-label") for s in BeautifulSoup(found, "html.parser").select("summary")]
+    assert names == ["Pages of the chapter", None]
+
+
+def test_code_loses_elements_and_no_letter():
+    given = '<pre><span class="n">x</span> <span class="o">=</span><span class="w"> </span><span class="p">(</span></pre>'
+    found = book_site.PLAIN_CODE.sub(r"\1", given)
+    assert found == '<pre>x <span class="o">=</span> (</pre>'
