@@ -31,7 +31,7 @@ REPAIRS = (
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
     ('role="doc-biblioentry"', 'role="listitem"'),
 )
-# Names, punctuation and space in code have the colour of the text around them: two fifths of a chapter's elements.
+# Names, punctuation and space in code have the colour of the text around them, and are many of a page's elements.
 PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 # Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
 UNUSED = (
