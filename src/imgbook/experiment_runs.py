@@ -8,6 +8,18 @@ chapter's own model, whose seconds are recorded.
 
 Outcome = tuple[dict[str, float], dict[str, tuple]]  # values, trainings
 
+# From the article's network to the fast recipe, see `imgbook.fast_runs.STAIRS`; here, where jax is not imported.
+STAIRS = (
+    "article",
+    "schedule",
+    "augmentation",
+    "normalisation",
+    "network",
+    "initialisation",
+    "alternating",
+    "width",
+)
+
 
 def run_cnn(data_name: str, preset: str, seed: int) -> Outcome:
     """Train the classifier and the linear baseline; test accuracies."""
@@ -168,3 +180,39 @@ def run_judge(data_name: str, preset: str, seed: int) -> Outcome:
         "recognised": (p.max(1) > judge.CONFIDENCE).mean(),
     }
     return {k: float(v) for k, v in values.items()}, {"judge": (state, history, config)}
+
+
+def run_fast(data_name: str, preset: str, seed: int) -> Outcome:
+    """The article's network as well as it goes, then the fast recipe: test accuracies, seconds, validation curves."""
+    from imgbook import fast_runs
+
+    return fast_runs.run_all(fast_runs.RACE[preset], data_name, preset, seed, curves=True)
+
+
+def run_fast_stair(data_name: str, preset: str, seed: int, variant: str) -> Outcome:
+    """One stair between the article's network and the fast recipe."""
+    from imgbook import fast_runs
+
+    stair = fast_runs.STAIR_EPOCHS, fast_runs.staircase()[variant]
+    return fast_runs.run_all({variant: stair}, data_name, preset, seed)
+
+
+def run_fast_sizes(data_name: str, preset: str, seed: int) -> Outcome:
+    """Both networks on a few images of each class, on more, and on all, for the same number of steps."""
+    from imgbook import fast_runs
+
+    return fast_runs.run_sizes(data_name, preset, seed)
+
+
+def run_fast_long(data_name: str, preset: str, seed: int) -> Outcome:
+    """The fast recipe with a wide network, for as long as an hour allows."""
+    from imgbook import fast_runs
+
+    return fast_runs.run_all({"long": fast_runs.LONG}, data_name, preset, seed, curves=True)
+
+
+def run_fast_mnist(data_name: str, preset: str, seed: int) -> Outcome:
+    """The fast recipe on digits."""
+    from imgbook import fast_runs
+
+    return fast_runs.run_all({"digits": fast_runs.DIGITS}, data_name, preset, seed)

@@ -13,32 +13,48 @@ from imgbook.experiment_runs import Outcome
 
 
 class Experiment(NamedTuple):
-    """A run, the data set it trains on ("": none), whether the judge scores what it made, and whether the package keeps
-    the weights of its first seed.
+    """A run, the data set it trains on ("": none), whether the judge scores what it made, the presets at which the
+    package keeps the weights of seed 0, and which variant is run, if the run has several.
     """
 
-    run: Callable[[str, str, int], Outcome]
+    run: Callable[..., Outcome]
     data: str
     judged: bool = False
-    keeps: bool = True
+    keeps: tuple[str, ...] = ("quick",)
+    variant: str = ""
 
 
 EXPERIMENTS = {
     "concepts": Experiment(experiment_runs.run_concepts, "mnist"),
     "gan": Experiment(experiment_runs.run_gan, "mnist", judged=True),
-    "gan-losses": Experiment(experiment_runs.run_gan_losses, "mnist", judged=True, keeps=False),
-    "gan-ablation": Experiment(experiment_runs.run_gan_ablation, "mnist", judged=True, keeps=False),
+    "gan-losses": Experiment(experiment_runs.run_gan_losses, "mnist", judged=True, keeps=()),
+    "gan-ablation": Experiment(experiment_runs.run_gan_ablation, "mnist", judged=True, keeps=()),
     "gan-conditional": Experiment(experiment_runs.run_gan_conditional, "mnist", judged=True),
-    "gan-failures": Experiment(experiment_runs.run_gan_failures, "mnist", judged=True, keeps=False),
+    "gan-failures": Experiment(experiment_runs.run_gan_failures, "mnist", judged=True, keeps=()),
     "cnn-mnist": Experiment(experiment_runs.run_cnn, "mnist"),
     "cnn-cifar10": Experiment(experiment_runs.run_cnn, "cifar10"),
     "vae": Experiment(experiment_runs.run_vae, "mnist", judged=True),
     "flow": Experiment(experiment_runs.run_flow, ""),
-    "judge": Experiment(experiment_runs.run_judge, "mnist"),
+    "fast": Experiment(experiment_runs.run_fast, "cifar10", keeps=("quick", "full")),
+    "fast-sizes": Experiment(experiment_runs.run_fast_sizes, "cifar10", keeps=()),
+    "fast-long": Experiment(experiment_runs.run_fast_long, "cifar10", keeps=()),
+    "fast-mnist": Experiment(experiment_runs.run_fast_mnist, "mnist", keeps=()),
+    **{
+        f"fast-stair-{stair}": Experiment(
+            experiment_runs.run_fast_stair, "cifar10", keeps=(), variant=stair
+        )
+        for stair in experiment_runs.STAIRS
+    },
+    "judge": Experiment(experiment_runs.run_judge, "mnist", keeps=("full",)),
 }
-# The judge is trained on the whole set and used at every preset, so it has one size, and one seed.
+# Preset and seeds, where they are not quick and six. The judge is used at every preset and has one size and one seed.
 DEFAULTS = {
     "judge": ("full", [0]),
+    **dict.fromkeys(
+        ("fast-sizes", "fast-mnist", *(f"fast-stair-{stair}" for stair in experiment_runs.STAIRS)),
+        ("full", [0, 1, 2]),
+    ),
+    "fast-long": ("full", [0]),
     "gan-losses": ("quick", [0, 1, 2]),
     "gan-ablation": ("quick", [0, 1, 2]),
     "gan-conditional": ("quick", [0, 1, 2]),
@@ -61,7 +77,8 @@ def run(experiment: Experiment, preset: str, seed: int) -> Outcome:
     Raises:
         KeyboardInterrupt: a training was interrupted; `training.fit` returns what there is, which is no result.
     """
-    values, trainings = experiment.run(experiment.data, preset, seed)
+    which = {"variant": experiment.variant} if experiment.variant else {}
+    values, trainings = experiment.run(experiment.data, preset, seed, **which)
     for _, history, config in trainings.values():
         columns = list(history.metrics.values())
         if not columns or len(columns[0]) < config.num_steps:
@@ -132,12 +149,7 @@ def record(
         smoke={**flat(*smoke_run), **settings},
     )
     files = [records.write(made, into)] if into or preset != "smoke" else []
-    if (
-        experiment.keeps
-        and 0 in seeds
-        and not into
-        and preset == DEFAULTS.get(name, ("quick", []))[0]
-    ):
+    if preset in experiment.keeps and 0 in seeds and not into:
         files += keep_weights(made, *first)
     return made, files
 
@@ -167,7 +179,7 @@ def keep_weights(made: dict, values: dict[str, float], training: tuple) -> list[
         command=made["command"],
     )
     if name != "judge":
-        return weights.save_trained(name, state, history, about)
+        return weights.save_trained(made["name"], state, history, about)
     about["data"] = JUDGE_DATA
     weights.save(judge.PATH, state.params, about)
     judge.load.cache_clear()
