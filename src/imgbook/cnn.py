@@ -1,10 +1,15 @@
 """Chapter 4: a convolutional classifier, its loss, training step and evaluation, and a
 linear baseline.
+
+The rest of the chapter can be had from here too: `conv_output_size`, `grad_cam`, ..., see
+`ELSEWHERE`.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +22,25 @@ from imgbook.augment import random_flip, random_shift
 from imgbook.data import Dataset
 from imgbook.layers import Conv, max_pool
 from imgbook.training import TrainState
+
+# Functions of the chapter that train nothing, by module. They are imported when they are asked for, so
+# that what a training depends on, and its record with it, is only what trains.
+ELSEWHERE = {
+    "conv_output_size": "cnn_arithmetic",
+    "conv_transpose_output_size": "cnn_arithmetic",
+    "receptive_field": "cnn_arithmetic",
+    "count_flops": "cnn_costs",
+    "count_parameters": "cnn_costs",
+    "layer_costs": "cnn_costs",
+    "grad_cam": "cnn_inside",
+    "saliency": "cnn_inside",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"imgbook.{ELSEWHERE[name]}"), name)
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,7 @@ class CNN(nnx.Module):
     """
 
     def __init__(self, config: CNNConfig, *, rngs: nnx.Rngs):
-        height, width, channels = config.image_shape
+        height, width, channels = self.image_shape = tuple(config.image_shape)
         convs = []
         for features in config.widths:
             convs.append(Conv(channels, features, (3, 3), padding="VALID", rngs=rngs))
@@ -73,6 +97,7 @@ class CNN(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """The penultimate layer: `x` `[N, H, W, C]`, standardised, to `[N, hidden]`."""
+        check_images(x, self.image_shape)
         for conv in self.convs.layers:
             x = max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
         x = x.reshape(len(x), -1)  # [N, h, w, c] -> [N, h * w * c]
@@ -94,6 +119,14 @@ class SoftmaxRegression(nnx.Module):
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
         return self.head(x.reshape(len(x), -1))  # [N, H, W, C] -> [N, H * W * C]
+
+
+def check_images(x: jax.Array, image_shape: tuple[int, int, int]) -> None:
+    """Raise ValueError if `x` is not a batch of images of that shape."""
+    if x.shape[1:] != image_shape:
+        raise ValueError(
+            f"images {x.shape}; this network takes [N, {', '.join(map(str, image_shape))}]"
+        )
 
 
 def standardise(images: jax.Array) -> jax.Array:
@@ -178,15 +211,34 @@ def _logits_function(graphdef: nnx.GraphDef) -> Callable:
     return logits
 
 
+def check_fits(dataset: Dataset, config: Any) -> None:
+    """Raise ValueError if a network of that configuration does not take the data set's images, or
+    does not have as many classes.
+    """
+    for name in ("image_shape", "num_classes"):
+        found, expected = getattr(dataset, name), getattr(config, name)
+        if found != expected:
+            raise ValueError(
+                f"the data set {dataset.name!r} has {name} {found}, the configuration {expected}; "
+                "make it with config_for(dataset)"
+            )
+
+
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Share of images whose largest logit is the label's, in [0, 1].
 
     Raises:
-        ValueError: logits are not `[N, K]` with one row for each label.
+        ValueError: logits are not `[N, K]` with one row for each label, or a label is not in
+            0..K-1.
     """
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ValueError(
             f"logits {logits.shape} and labels {labels.shape}; expected [N, K] and [N]"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(
+            f"labels range over {labels.min()}..{labels.max()}; allowed with logits {logits.shape} "
+            f"are 0..{logits.shape[1] - 1}"
         )
     return float((logits.argmax(-1) == labels).mean())
 
@@ -204,8 +256,9 @@ def train(
     does.
 
     `make_step` makes the training step, for a classifier that is trained in another way;
-    `fit_options` go to `training.fit`.
+    `fit_options` go to `training.fit`. Raises ValueError if data set and configuration do not fit.
     """
+    check_fits(dataset, config)
     graphdef, state = init(config, jax.random.fold_in(key, 0), model_class)
     stream = training.batches(
         (dataset.images, dataset.labels), config.batch_size, jax.random.fold_in(key, 1)

@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from imgbook import presets, training
-from imgbook.cnn import accuracy, standardise  # noqa: F401 - `fast.accuracy`
+from imgbook.cnn import accuracy, check_fits, standardise  # noqa: F401 - `fast.accuracy`
 from imgbook.data import Dataset
 from imgbook.fast_augment import augment
 from imgbook.fast_networks import NETWORKS, FastConfig
@@ -134,7 +134,11 @@ def train(
     progress: bool = True,
     **fit_options: object,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
-    """Train by the recipe; `fit_options` go to `training.fit`."""
+    """Train by the recipe; `fit_options` go to `training.fit`.
+
+    Raises ValueError if data set and configuration do not fit.
+    """
+    check_fits(dataset, config)
     images, labels = dataset.images, dataset.labels
     graphdef, state = init(config, jax.random.fold_in(key, 0), images)
     arrays = (images, labels, np.arange(len(labels), dtype=np.int32))

@@ -158,7 +158,7 @@ class FastCNN(nnx.Module):
     """Whitening, blocks that halve the size, the largest number of each channel, a dense layer; small logits."""
 
     def __init__(self, config: FastConfig, images: np.ndarray | None = None, *, rngs: nnx.Rngs):
-        height, width, _ = config.image_shape
+        height, width, _ = self.image_shape = tuple(config.image_shape)
         if min(height, width) - 1 < 2 ** len(config.widths):
             raise ValueError(
                 f"images of {config.image_shape[:2]} pixels are too small for {len(config.widths)} "
@@ -176,6 +176,7 @@ class FastCNN(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """The penultimate layer `[N, widths[-1]]`."""
+        cnn.check_images(x, self.image_shape)
         return self.blocks(nnx.gelu(self.first(x))).max((1, 2))  # [N, h, w, c] -> [N, c]
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -214,7 +215,8 @@ class ResNet(nnx.Module):
 
     def __init__(self, config: FastConfig, images: np.ndarray | None = None, *, rngs: nnx.Rngs):
         channels, blocks = config.widths[0], []
-        self.first = Conv(config.image_shape[-1], channels, (3, 3), strides=2, rngs=rngs)
+        self.image_shape = tuple(config.image_shape)
+        self.first = Conv(self.image_shape[-1], channels, (3, 3), strides=2, rngs=rngs)
         for width in config.widths:
             blocks += [
                 Residual(channels, width, rngs=rngs),
@@ -227,6 +229,7 @@ class ResNet(nnx.Module):
 
     def features(self, x: jax.Array) -> jax.Array:
         """The penultimate layer `[N, widths[-1]]`."""
+        cnn.check_images(x, self.image_shape)
         return self.blocks(nnx.relu(self.first(x))).mean((1, 2))  # [N, h, w, c] -> [N, c]
 
     def __call__(self, x: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -251,6 +254,7 @@ class NormedCNN(ArticleCNN):
 
     def features(self, x: jax.Array) -> jax.Array:
         """The penultimate layer `[N, hidden]`."""
+        cnn.check_images(x, self.image_shape)
         for layer, norm in zip(self.convs.layers, self.norms.layers, strict=True):
             x = nnx.relu(norm(max_pool(layer(x), (2, 2), strides=(2, 2))))
         x = x.reshape(len(x), -1)  # [N, h, w, c] -> [N, h * w * c]

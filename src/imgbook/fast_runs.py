@@ -61,7 +61,7 @@ STAIR_CHANGES: dict[str, dict] = {
 }
 
 # As published but for the number of epochs and the batch.
-LONG = (7, dict(widths=(64, 256, 256), stride=1))
+LONG = (6, dict(widths=(64, 256, 256), stride=1))
 DIGITS = (3, {})
 
 # Images a class, and steps that are the same for all of them.
