@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from imgbook import plotting
 from imgbook.cnn_inside import COLOUR_AXES, pattern_shares, patterns
+from imgbook.pixels import as_unit
 from imgbook.plotting import COLORS, INK, label_color
 
 HEAT = "inferno"
@@ -54,53 +55,60 @@ def draw_rows(
     rows: Mapping[str, np.ndarray],
     notes: Mapping[str, Sequence[str]] | None = None,
     *,
-    cell: float = 0.98,
+    cell: float = 0.94,
     scale: bool = True,
 ) -> Figure:
-    """Labelled rows of images `[N, H, W, C]`, in [0, 1], one under the other.
+    """Labelled rows of images `[N, H, W, C]`, in [0, 1], one under the other; drawn at one size, whatever H and W are.
 
-    `notes[label]` stands below the images of that row, a line or two each; `scale` adds the colours of a map.
+    `notes[label]` stands below the images of that row, a line or two each; `scale` adds the colours of a map. `cell`
+    is the side of an image and its gap in inches.
     """
     notes, ncols = notes or {}, max(map(len, rows.values()))
-    lines = {label: max((n.count("\n") + 1 for n in notes.get(label, ())), default=0) for label in rows}  # fmt: skip
-    heights = [cell + 0.16 * lines[label] for label in rows]
+    lines = [max((n.count("\n") + 1 for n in notes.get(label, ())), default=0) for label in rows]
+    heights = [cell + 0.17 * n for n in lines]
     fig, axes = plt.subplots(
-        len(rows), 1, figsize=(ncols * cell + 0.5 * scale, sum(heights) + 0.27 * len(rows)),
+        len(rows), 1, figsize=(ncols * cell + 0.6 * scale, sum(heights) + 0.27 * len(rows)),
         height_ratios=heights, squeeze=False,
     )  # fmt: skip
-    for ax, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
-        plotting.show_tile(ax, images, ncols, label)
-        ax.title.set_fontsize(10)
-        height, width = images.shape[1:3]
-        for i, note in enumerate(notes.get(label, ())):
-            place = 2 + i * (width + 2) + width / 2, height + 4
-            ax.text(*place, note, ha="center", va="top", fontsize=8.5, linespacing=1.05)
-        ax.set_ylim(height + 3.5 + 0.16 * lines[label] / cell * height, -0.5)
+    for ax, height, (label, images) in zip(axes[:, 0], heights, rows.items(), strict=True):
+        for column, image in enumerate(as_unit(images)):
+            ax.imshow(_colours(image), extent=(column, column + 0.95, 0.95, 0))
+        for column, note in enumerate(notes.get(label, ())):
+            ax.text(column + 0.475, 0.99, note, ha="center", va="top", fontsize=9, linespacing=1)
+        ax.set_title(label, loc="left", fontsize=10, pad=3)
+        ax.set(xlim=(0, ncols - 0.05), ylim=(height / cell, 0), anchor="W")
+        ax.set_axis_off()
     if scale:
-        bar = fig.colorbar(ScalarMappable(cmap=HEAT), ax=axes[-1, 0], aspect=10, shrink=0.95, ticks=(0, 1))  # fmt: skip
+        bar = fig.colorbar(ScalarMappable(cmap=HEAT), ax=axes[-1, 0], aspect=9, shrink=0.9, ticks=(0, 1))  # fmt: skip
         bar.outline.set_visible(False)
-        bar.ax.set_ylabel("map", fontsize=9)
+        bar.ax.set_title("map", fontsize=9)
         bar.ax.tick_params(labelsize=9, length=0)
     return fig
 
 
+def _colours(image: np.ndarray) -> np.ndarray:
+    """Grey `[H, W, 1]` or colour `[H, W, 3]` as colour, so that no level is rescaled."""
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
 def draw_stages(photo: np.ndarray, maps: Mapping[str, np.ndarray], stages: Sequence[str]) -> Figure:
     """The maps `[stages, H, W]` of one photograph, a row for each method, a column for each stage of a cascade."""
-    n = len(stages)
-    fig, axes = plt.subplots(
-        len(maps), n + 1, figsize=(1.02 * (n + 1), 1.12 * len(maps)), squeeze=False
-    )
-    for row, (name, values) in zip(axes, maps.items(), strict=True):
-        row[0].text(0.95, 0.5, name.replace(" ", "\n"), ha="right", va="center", fontsize=10)
-        for ax, picture in zip(row[1:], heat(values), strict=True):
+    n, m = len(stages), len(maps)
+    fig = plt.figure(figsize=(1.1 * (n + 1), 1.12 * m + 0.2))
+    grid = fig.add_gridspec(m, n + 1)
+    left = fig.add_subplot(grid[:, 0])
+    left.imshow(photo)
+    left.set_title("photograph", fontsize=9)
+    left.set_axis_off()
+    for row, (name, values) in enumerate(maps.items()):
+        for column, picture in enumerate(heat(values)):
+            ax = fig.add_subplot(grid[row, column + 1], xticks=(), yticks=())
             ax.imshow(picture)
-    for ax, stage in zip(axes[0, 1:], stages, strict=True):
-        ax.set_title(stage, fontsize=9)
-    axes[0, 0].imshow(photo)
-    axes[0, 0].texts[0].set(position=(0.5, -0.02), ha="center", va="top")
-    axes[0, 0].texts[0].set_transform(axes[0, 0].transAxes)
-    for ax in axes.ravel():
-        ax.set_axis_off()
+            ax.spines[:].set_visible(False)
+            if row == 0:
+                ax.set_title(stages[column], fontsize=9)
+            if column == 0:
+                ax.set_ylabel(name.replace(" ", "\n"), fontsize=9)
     return fig
 
 
@@ -116,33 +124,34 @@ def draw_kernels(kernel: np.ndarray, chance: np.ndarray, ncols: int = 8) -> Figu
     k = len(kernel)
     order = np.argsort(-(kernel**2).sum((0, 1, 2)))
     drawn = 0.5 + np.moveaxis(kernel, 3, 0)[order] / (2 * np.abs(kernel).max())
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.1), width_ratios=(1, 1.5))
-    plotting.show_tile(left, _enlarged(drawn), ncols, f"the {len(order)} kernels")
-    basis = patterns(k).reshape(-1, k, k, 3)  # [3, k k, k, k, 3] -> [3 k k, k, k, 3]
-    basis = 0.5 + basis / (2 * np.abs(basis).max((1, 2, 3), keepdims=True))
-    blank = np.ones((3, k * k, 8 * k, 8 * k, 3))
-    blank[:] = _enlarged(basis).reshape(3, k * k, 8 * k, 8 * k, 3)  # [3 k k, ...] -> [3, k k, ...]
-    shares, side = 100 * pattern_shares(kernel), 8 * k
-    right.set_title("their parts, percent of squared weights", loc="left")
-    for (row, column), share in np.ndenumerate(shares):
-        x, y = column * 1.25 * side, row * 2.1 * side
-        right.imshow(blank[row, column], extent=(x, x + side, y + side, y))
+    basis = patterns(k)
+    basis = 0.5 + basis / (2 * np.abs(basis).max((2, 3, 4), keepdims=True))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(1, 1.6))
+    for i, image in enumerate(drawn):
+        _cell(left, image, i % ncols, i // ncols)
+    left.set(xlim=(-0.1, ncols), ylim=(-(-len(order) // ncols), -0.35), anchor="N")
+    left.set_title(f"the {len(order)} kernels", loc="left")
+    for (row, column), share in np.ndenumerate(100 * pattern_shares(kernel)):
+        _cell(right, basis[row, column], column, 1.75 * row)
         draws = 100 * chance[:, row, column]
         outside = share < draws.min() or share > draws.max()
         right.text(
-            x + side / 2, y + 1.05 * side, f"{share:.1f}", ha="center", va="top", fontsize=9,
+            column + 0.44, 1.75 * row + 0.92, f"{share:.1f}", ha="center", va="top", fontsize=9,
             weight="bold" if outside else "normal",
         )  # fmt: skip
     for row, name in enumerate(COLOUR_AXES):
-        right.text(0, (2.1 * row - 0.12) * side, name, va="bottom", fontsize=9)
-    right.set(xlim=(0, 1.25 * side * k * k), ylim=(5.75 * side, -0.6 * side))
-    right.set_axis_off()
+        right.text(0, 1.75 * row - 0.07, name, va="bottom", fontsize=9)
+    right.set(xlim=(-0.05, k * k), ylim=(4.9, -0.35), anchor="N")
+    right.set_title("their parts, percent of the squared weights", loc="left")
+    for ax in (left, right):
+        ax.set_axis_off()
     return fig
 
 
-def _enlarged(images: np.ndarray) -> np.ndarray:
-    """Each pixel as 8 x 8, so that gaps between images are thin beside them."""
-    return images.repeat(8, axis=1).repeat(8, axis=2)
+def _cell(ax: Axes, image: np.ndarray, x: float, y: float) -> None:
+    """A small image in a thin frame, without which white would not be seen on paper."""
+    ax.imshow(image, extent=(x, x + 0.88, y + 0.88, y))
+    ax.add_patch(Rectangle((x, y), 0.88, 0.88, fill=False, edgecolor=COLORS["theory"], linewidth=0.6))  # fmt: skip
 
 
 # --- what the checks found ------------------------------------------------------------------------------------
@@ -153,7 +162,7 @@ def draw_cascade(
 ) -> Figure:
     """Rank correlations `[stages, N]` of each method: mean and spread over photos; and the means above chance."""
     fig, (raw, above) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=(1, 1.3), sharey=True)
-    x = np.arange(len(stages))
+    x, ends = np.arange(len(stages)), {}
     for i, (name, values) in enumerate(found.items()):
         color, shift = COLORS[ROLES[name]], 0.07 * (i - (len(found) - 1) / 2)
         middle, spread = values.mean(1), values.std(1)
@@ -161,7 +170,12 @@ def draw_cascade(
         raw.plot(x[-1] + 0.55, chance[name], "D", ms=6, mfc="none", mew=1.5, color=color)
         level = (middle - chance[name]) / (1 - chance[name])
         above.plot(x, level, "o-", ms=4, color=color)
-        _label(above, x[-1], level[-1], name, color)
+        ends[name] = level[-1]
+    place = -np.inf
+    for name in sorted(ends, key=ends.get):  # from below, a line apart
+        place = max(place + 0.13, ends[name])
+        words = dict(va="center", fontsize=10, color=label_color(COLORS[ROLES[name]]))
+        above.text(x[-1] + 0.2, place, name, **words)
     raw.text(x[-1] + 0.55, -0.62, "two\nphotos", ha="center", va="top", fontsize=9)
     above.axhline(0, color=COLORS["theory"], linestyle="--", linewidth=1)
     for ax, title in ((raw, "rank correlation"), (above, "the same, above that of two photos")):
@@ -169,12 +183,8 @@ def draw_cascade(
         ax.set_xticks(x, stages, rotation=40, ha="right")
         ax.set_xlabel("randomised down to")
     raw.set(xlim=(-0.4, x[-1] + 1.1), ylim=(-0.95, 1.1))
-    above.set_xlim(-0.4, x[-1] + 2.4)
+    above.set_xlim(-0.4, x[-1] + 2.7)
     return fig
-
-
-def _label(ax: Axes, x: float, y: float, name: str, color: str) -> None:
-    ax.text(x + 0.2, y, name, va="center", fontsize=10, color=label_color(color))
 
 
 def draw_hidden(found: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:

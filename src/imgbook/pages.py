@@ -34,6 +34,15 @@ HEADLINES = {
     "04-cnn": Headline("cnn-cifar10", "accuracy", "photographs, test accuracy", ".1%"),
     "05-vae": Headline("vae", "negative_elbo", "bound, nats a test digit", ".1f"),
     "06-outlook": Headline("flow", "near", "samples within reach of a mode", ".1%"),
+    "cnn-arithmetic": Headline(
+        None, "megaflop", "MFLOP a photograph, the article's network", ".1f"
+    ),
+    "cnn-inside": Headline(
+        None, "similarity", "rank correlation of Grad-CAM with a scrambled network's", ".2f"
+    ),
+    "cnn-recipe": Headline(
+        "fast", "fast/accuracy", "photographs, the fast recipe's test accuracy", ".1%"
+    ),
     "gan-failures": Headline(None, "caught", "of 12 failures caught by their measure", ".0f"),
     "gan-games": Headline(
         None, "near", "ring samples within reach of a mode, with a penalty", ".1%"
