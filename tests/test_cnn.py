@@ -1,5 +1,6 @@
 """The classifier: its loss, dropout and mirroring, its size, other image sizes, and that it learns."""
 
+import importlib
 from dataclasses import replace
 
 import jax
@@ -10,7 +11,7 @@ from conftest import loaded, losses, normal, odd_dataset, random_images
 from flax import nnx
 from scipy.special import log_softmax
 
-from imgbook import cnn, training, vae
+from imgbook import cnn, fast, training, vae
 
 KEY = jax.random.key(0)
 SMALL = cnn.CNNConfig(
@@ -240,3 +241,39 @@ def test_accuracy_counts_right_answers():
 def test_accuracy_rejects_other_shapes(logits, labels):
     with pytest.raises(ValueError, match=r"expected \[N, K\] and \[N\]"):
         cnn.accuracy(np.zeros(logits), np.zeros(labels))
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 2]])
+def test_accuracy_rejects_labels_out_of_range(labels):
+    with pytest.raises(
+        ValueError, match=r"labels range over .*allowed with logits \(2, 3\) are 0..2"
+    ):
+        cnn.accuracy(np.zeros((2, 3)), np.array(labels))
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 20, 1), (2, 20, 24, 3), (20, 20, 3)])
+@pytest.mark.parametrize("module", [cnn, fast])
+def test_images_that_do_not_fit_the_network_are_refused(module, shape):
+    config = module.config_for(loaded("cifar10", "train"), image_shape=(20, 20, 3), widths=(4, 4))
+    graphdef, state = module.init(config, KEY)
+    with pytest.raises(ValueError, match=r"images \(.*\); this network takes \[N, 20, 20, 3\]"):
+        module.predict(graphdef, state, np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("module", [cnn, fast])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"num_classes": 4}, "num_classes 10, the configuration 4"),
+     ({"image_shape": (28, 28, 1)}, r"image_shape \(32, 32, 3\), the configuration \(28, 28, 1\)")],
+)  # fmt: skip
+def test_a_configuration_for_other_data_is_refused_before_training(module, changes, named):
+    photographs = loaded("cifar10", "train")
+    with pytest.raises(ValueError, match=f"{named}; make it with config_for"):
+        module.train(photographs, module.config_for(photographs, **changes), KEY)
+
+
+def test_the_chapters_other_functions_are_at_hand():
+    for name, module in cnn.ELSEWHERE.items():
+        assert getattr(cnn, name) is getattr(importlib.import_module(f"imgbook.{module}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'conv_size'"):
+        cnn.conv_size  # noqa: B018

@@ -90,7 +90,7 @@ def test_time_to_a_level_is_read_off_the_straight_line():
 
 
 def test_race_rows_say_epochs_times_and_accuracies():
-    rows = fast_tables.race_rows(race())
+    rows = fast_tables.race_rows({"baseline": race(), "fast": race()})
     assert [len(row) for row in rows] == [7, 7]
     assert rows[0][1:] == (
         "10", "150.0 ± 70.7", "175 s (1 of 2 runs)", "200 s (1 of 2 runs)", "60.0 ± 14.1 %", "65.0 ± 7.1 %",
@@ -152,7 +152,7 @@ def test_figures_show_what_was_recorded(staircase):
         [52 + 2 * i for i in range(8)] + [80]
     )
     assert [t.get_text() for t in ax.get_yticklabels()] == list(fast_tables.STAIR_WORDS.values())
-    fig = fast_figures.draw_race(race())
+    fig = fast_figures.draw_race({"baseline": race(), "fast": race()})
     curves = [line for line in fig.axes[0].lines if len(line.get_xdata()) == fast_runs.POINTS + 1]
     assert len(curves) == 4
     assert max(line.get_ydata()[-1] for line in curves) == pytest.approx(100)

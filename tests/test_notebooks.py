@@ -31,8 +31,9 @@ def markdown(path: Path) -> str:
 def test_all_chapters_are_here():
     names = [p.stem for p in NOTEBOOKS]
     chapters = ["01-background", "02-concepts", "03-gan", "04-cnn", "05-vae", "06-outlook"]
+    cnn_pages = ["cnn-arithmetic", "cnn-inside", "cnn-recipe"]
     gan_pages = ["gan-failures", "gan-games", "gan-recipes"]
-    assert names == [*chapters, *gan_pages, "own-images", "scaling"]
+    assert names == [*chapters, *cnn_pages, *gan_pages, "own-images", "scaling"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -182,11 +182,12 @@ def run_judge(data_name: str, preset: str, seed: int) -> Outcome:
     return {k: float(v) for k, v in values.items()}, {"judge": (state, history, config)}
 
 
-def run_fast(data_name: str, preset: str, seed: int) -> Outcome:
-    """The article's network as well as it goes, then the fast recipe: test accuracies, seconds, validation curves."""
+def run_fast(data_name: str, preset: str, seed: int, variant: str) -> Outcome:
+    """The fast recipe, or the article's network as well as it goes: accuracies, seconds, validation curve."""
     from imgbook import fast_runs
 
-    return fast_runs.run_all(fast_runs.RACE[preset], data_name, preset, seed, curves=True)
+    runner = {variant: fast_runs.RACE[preset][variant]}
+    return fast_runs.run_all(runner, data_name, preset, seed, curves=True)
 
 
 def run_fast_stair(data_name: str, preset: str, seed: int, variant: str) -> Outcome:

@@ -35,7 +35,10 @@ EXPERIMENTS = {
     "cnn-cifar10": Experiment(experiment_runs.run_cnn, "cifar10"),
     "vae": Experiment(experiment_runs.run_vae, "mnist", judged=True),
     "flow": Experiment(experiment_runs.run_flow, ""),
-    "fast": Experiment(experiment_runs.run_fast, "cifar10", keeps=("quick", "full")),
+    "fast": Experiment(
+        experiment_runs.run_fast, "cifar10", keeps=("quick", "full"), variant="fast"
+    ),
+    "fast-baseline": Experiment(experiment_runs.run_fast, "cifar10", keeps=(), variant="baseline"),
     "fast-sizes": Experiment(experiment_runs.run_fast_sizes, "cifar10", keeps=()),
     "fast-long": Experiment(experiment_runs.run_fast_long, "cifar10", keeps=()),
     "fast-mnist": Experiment(experiment_runs.run_fast_mnist, "mnist", keeps=()),

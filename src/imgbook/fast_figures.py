@@ -30,22 +30,19 @@ def draw_stairs(found: Mapping[str, Mapping]) -> Figure:
     return fig
 
 
-def draw_race(record: Mapping, levels: tuple[float, ...] = (0.7, 0.8)) -> Figure:
+def draw_race(found: Mapping[str, Mapping], levels: tuple[float, ...] = (0.7, 0.8)) -> Figure:
     """Validation accuracy against seconds of training, both networks, every run a line.
 
-    record: that of the race.
+    found: `fast_tables.race(preset)`.
     """
     fig, ax = plt.subplots(figsize=(7, 3.6))
-    for name, words, color in (
-        ("baseline", "the article's network", "data"),
-        ("fast", "the fast recipe", "generator"),
-    ):
-        accuracies, seconds = fast_tables.curve(record, name)
+    for name, color in (("baseline", "data"), ("fast", "generator")):
+        accuracies, seconds = fast_tables.curve(found[name], name)
         for a, t in zip(accuracies, seconds, strict=True):
             ax.plot(t, 100 * a, color=plotting.COLORS[color], lw=1.2, alpha=0.8)
         below = name == "baseline"
         ax.annotate(
-            words,
+            fast_tables.RACE_WORDS[name],
             (seconds[0, -1], 100 * accuracies[0, -1]),
             xytext=(4, -14 if below else 6),
             textcoords="offset points",
@@ -65,15 +62,12 @@ def draw_race(record: Mapping, levels: tuple[float, ...] = (0.7, 0.8)) -> Figure
 def draw_sizes(record: Mapping) -> Figure:
     """Test accuracy against training images a class, on a logarithmic axis, both networks; bars: ± one deviation."""
     fig, ax = plt.subplots(figsize=(6, 3.6))
-    for name, words, color, marker in (
-        ("baseline", "the article's network", "data", "s"),
-        ("fast", "the fast recipe", "generator", "o"),
-    ):
+    for name, color, marker in (("baseline", "data", "s"), ("fast", "generator", "o")):
         columns = [100 * fast_tables.values_of(record, f"{name}/{size}/accuracy") for size in SIZES]
         means = [c.mean() for c in columns]
         ax.errorbar(SIZES, means, [c.std(ddof=1) for c in columns], marker=marker, capsize=3,
                     color=plotting.COLORS[color])  # fmt: skip
-        ax.annotate(words, (SIZES[1], means[1]), xytext=(0, 9 if name == "fast" else -17),
+        ax.annotate(fast_tables.RACE_WORDS[name], (SIZES[1], means[1]), xytext=(0, 9 if name == "fast" else -17),
                     textcoords="offset points", ha="right" if name == "fast" else "left",
                     color=plotting.label_color(plotting.COLORS[color]))  # fmt: skip
     ax.set_xscale("log")

@@ -11,6 +11,8 @@ from imgbook.fast_networks import NETWORKS, FastConfig
 
 # Jordan (2024): 94 % with widths 64, 256, 256, compiled, on one A100.
 PUBLISHED_PFLOP, PUBLISHED_SECONDS, PUBLISHED_EPOCHS = 0.36, 3.29, 9.9
+RACE_RECORDS = {"baseline": "fast-baseline", "fast": "fast"}
+RACE_WORDS = {"baseline": "the article's network", "fast": "the fast recipe"}
 STAIR_WORDS = {
     "article": "the article's network",
     "schedule": "+ a learning rate that rises and falls",
@@ -138,15 +140,26 @@ def rate(config: FastConfig, record: Mapping, name: str) -> float:
     return float((flops / values_of(record, f"{name}/seconds")).mean())
 
 
-def race_rows(record: Mapping, levels: Sequence[float] = (0.7, 0.8)) -> list[tuple[str, ...]]:
-    """Rows of words, epochs, seconds, the times to each level, and test accuracy without and with mirrored images."""
+def race(preset: str) -> dict[str, dict]:
+    """The records of the two networks at a preset."""
+    suffix = "" if preset == "quick" else f"-{preset}"
+    return {name: records.load(record + suffix) for name, record in RACE_RECORDS.items()}
+
+
+def race_rows(
+    found: Mapping[str, Mapping], levels: Sequence[float] = (0.7, 0.8)
+) -> list[tuple[str, ...]]:
+    """Rows of words, epochs, seconds, the times to each level, and test accuracy without and with mirrored images.
+
+    found: `race(preset)`.
+    """
     rows = []
-    for name, words in (("baseline", "the article's network"), ("fast", "the fast recipe")):
+    for name, record in found.items():
         epochs, _ = fast_runs.RACE[record["preset"]][name]
         accuracies, seconds = curve(record, name)
         rows.append(
             (
-                words,
+                RACE_WORDS[name],
                 f"{epochs}",
                 mean_spread(values_of(record, f"{name}/seconds"), percent=False),
                 *(time_words(time_to(accuracies, seconds, level)) for level in levels),
