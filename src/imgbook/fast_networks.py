@@ -42,9 +42,9 @@ class FastConfig:
     cutout: int = 0  # side in pixels of the square that is blanked out
     label_smoothing: float = 0.2
     optimizer: str = "nesterov"  # or Adam: under a one-cycle schedule, or at a constant rate
-    learning_rate: float = 0.5  # the peak of its schedule
+    learning_rate: float = 0.25  # the peak of its schedule
     momentum: float = 0.85
-    weight_decay: float = 1.3e-3  # of kernels
+    weight_decay: float = 1e-3  # of kernels
     bias_rate: float = 64.0  # of biases, in units of the learning rate
     batch_size: int = 128
     num_steps: int = 700
