@@ -34,7 +34,7 @@ def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -
     steps = {
         "smoke": dict(num_steps=4, batch_size=32, widths=(8, 8)),
         "quick": dict(num_steps=490),
-        "full": dict(num_steps=1755),
+        "full": dict(widths=(64, 128, 256), num_steps=1755),
     }
     return replace(FastConfig(), **{**fields, **steps[presets.current(preset)], **changes})
 

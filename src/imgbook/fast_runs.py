@@ -38,7 +38,7 @@ RACE: dict[str, dict[str, tuple[float, dict]]] = {
 }
 
 # Each stair adds to the one before; each is trained for as many epochs.
-STAIR_EPOCHS = 3
+STAIR_EPOCHS = 2
 STAIR_CHANGES: dict[str, dict] = {
     "article": ARTICLE,
     "schedule": dict(optimizer="adam", learning_rate=2e-3),
@@ -46,7 +46,7 @@ STAIR_CHANGES: dict[str, dict] = {
     "normalisation": dict(network="article_norm", dropout=0.0),
     "network": dict(
         network="fast",
-        widths=(16, 32, 64),
+        widths=(32, 64, 128),
         whiten=False,
         dirac=False,
         optimizer="nesterov",
@@ -57,14 +57,15 @@ STAIR_CHANGES: dict[str, dict] = {
     ),
     "initialisation": dict(whiten=True, dirac=True),
     "alternating": dict(flip="alternating"),
-    "width": dict(widths=(32, 64, 128)),
+    "width": dict(widths=(64, 128, 256)),
 }
 
 # As published but for the number of epochs and the batch.
-LONG = (6, dict(widths=(64, 256, 256), stride=1))
-DIGITS = (3, {})
+LONG = (12, dict(widths=(64, 256, 256), stride=1))
+DIGITS = (3, dict(widths=(32, 64, 128)))
 
 # Images a class, and steps that are the same for all of them.
+NARROW = dict(widths=(32, 64, 128))
 SIZES = (50, 450, 4500)
 SIZE_STEPS = {"baseline": 1200, "fast": 400}
 
@@ -156,7 +157,7 @@ def run_sizes(data_name: str, preset: str, seed: int) -> tuple[dict[str, float],
     values, trainings = {}, {}
     for size in SIZES if preset != "smoke" else SIZES[:1]:
         few = first_of_each(dataset, size)
-        for name, changes in (("baseline", BASELINE), ("fast", {})):
+        for name, changes in (("baseline", BASELINE), ("fast", NARROW)):
             steps = {"num_steps": SIZE_STEPS[name]}
             config = configured(few, preset, 1, {**changes, **steps})
             found, trained = train_and_test(few, test, config, jax.random.key(seed))
