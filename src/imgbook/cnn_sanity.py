@@ -20,7 +20,7 @@ def randomised(
     """A copy of the network whose weights in the named layers (default: in all) have lost their order.
 
     The values of each weight array are permuted, so that its mean, spread and histogram stay and what was learned
-    goes (the parameter randomisation of Adebayo et al. 2018, section 3.1, which draws from the initial distribution).
+    goes (the parameter randomisation of Adebayo et al. 2018, which draws from the initial distribution).
     A layer is permuted in the same way whatever else is. Weights are all numbers but the averages of BatchNorm, which
     stay: also those that are not trained, as a first layer that was computed from the data.
 

@@ -140,7 +140,7 @@ def film_html(
             f'<div class="controls" style="max-width: {scale * width}px" hidden>'
             '<button type="button">Play</button>'
             f'<input type="range" min="0" max="{count - 1}" step="1" value="{count - 1}" autocomplete="off" '
-            f'aria-label="Stage of training" aria-valuetext="{escape(last)}"></div>\n'
+            f'aria-label="Stage of the film" aria-valuetext="{escape(last)}"></div>\n'
         )
         script = f"<script>{SCRIPT}</script>\n"
     tag, role = (
