@@ -129,11 +129,14 @@ def test_hardware_rows_scale_the_published_cost_by_the_measured_speed():
     record = made_up(
         "fast-long-full", {"long/images": [1e5], "long/seconds": [500.0], "long/flipped": [0.93]}
     )
-    rows = fast_tables.hardware_rows(record, loaded("cifar10", "train"))
+    photographs, (epochs, changes) = loaded("cifar10", "train"), fast_runs.LONG
+    rows = fast_tables.hardware_rows(record, "long", epochs, changes, photographs)
     assert [len(row) for row in rows] == [4] * 4
-    config = fast_runs.configured(loaded("cifar10", "train"), "full", *fast_runs.LONG)
-    speed = fast_tables.training_flops(config, 1e5) / 500
+    speed = (
+        fast_tables.training_flops(fast_runs.configured(photographs, "full", 1, changes), 1e5) / 500
+    )
     assert rows[2][2] == f"{0.36e15 / speed:,.0f}"
+    assert rows[3][0].startswith(f"{epochs} epochs")
     assert rows[3][2:] == ("500", "93.0 %")
 
 
