@@ -384,8 +384,9 @@ def test_each_stair_adds_its_own_changes_to_the_one_before():
             if getattr(before, field) != getattr(after, field)
         }
         assert differ - {"num_steps"} == set(fast_runs.STAIR_CHANGES[name])
-    # The last is the recipe itself.
-    recipe = fast_runs.configured(photographs, "full", fast_runs.STAIR_EPOCHS, {})
+    # The last is the recipe itself, but for its width.
+    width = {"widths": configs[-1].widths}
+    recipe = fast_runs.configured(photographs, "full", fast_runs.STAIR_EPOCHS, width)
     unused = dict(hidden=recipe.hidden, dropout=recipe.dropout)
     assert replace(configs[-1], **unused) == recipe
 

@@ -57,15 +57,15 @@ STAIR_CHANGES: dict[str, dict] = {
     ),
     "initialisation": dict(whiten=True, dirac=True),
     "alternating": dict(flip="alternating"),
-    "width": dict(widths=(64, 128, 256)),
+    "width": dict(widths=(48, 96, 192)),
 }
 
 # As published but for the number of epochs and the batch.
 LONG = (12, dict(widths=(64, 256, 256), stride=1))
-DIGITS = (3, dict(widths=(32, 64, 128)))
+NARROW = dict(widths=(32, 64, 128))
+DIGITS = (3, NARROW)
 
 # Images a class, and steps that are the same for all of them.
-NARROW = dict(widths=(32, 64, 128))
 SIZES = (50, 450, 4500)
 SIZE_STEPS = {"baseline": 1200, "fast": 400}
 

@@ -21,7 +21,7 @@ STAIR_WORDS = {
     "network": "+ the fast network, its loss, optimiser",
     "initialisation": "+ whitening and Dirac kernels",
     "alternating": "+ alternating flip",
-    "width": "+ twice the width",
+    "width": "+ half as much width again",
     "flipped": "+ mirrored images at test",
 }
 
