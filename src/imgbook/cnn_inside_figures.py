@@ -162,7 +162,7 @@ def draw_cascade(
 ) -> Figure:
     """Rank correlations `[stages, N]` of each method: mean and spread over photos; and the means above chance."""
     fig, (raw, above) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=(1, 1.3), sharey=True)
-    x, ends = np.arange(len(stages)), {}
+    x, ends, lowest = np.arange(len(stages)), {}, 0.0
     for i, (name, values) in enumerate(found.items()):
         color, shift = COLORS[ROLES[name]], 0.07 * (i - (len(found) - 1) / 2)
         middle, spread = values.mean(1), values.std(1)
@@ -170,19 +170,19 @@ def draw_cascade(
         raw.plot(x[-1] + 0.55, chance[name], "D", ms=6, mfc="none", mew=1.5, color=color)
         level = (middle - chance[name]) / (1 - chance[name])
         above.plot(x, level, "o-", ms=4, color=color)
-        ends[name] = level[-1]
+        ends[name], lowest = level[-1], min(lowest, level.min())
     place = -np.inf
     for name in sorted(ends, key=ends.get):  # from below, a line apart
         place = max(place + 0.13, ends[name])
         words = dict(va="center", fontsize=10, color=label_color(COLORS[ROLES[name]]))
         above.text(x[-1] + 0.2, place, name, **words)
-    raw.text(x[-1] + 0.55, -0.62, "two\nphotos", ha="center", va="top", fontsize=9)
+    raw.text(x[-1] + 0.55, -0.45, "two\nphotos", ha="center", va="top", fontsize=9)
     above.axhline(0, color=COLORS["theory"], linestyle="--", linewidth=1)
     for ax, title in ((raw, "rank correlation"), (above, "the same, above that of two photos")):
         ax.set_title(title, loc="left")
         ax.set_xticks(x, stages, rotation=40, ha="right")
         ax.set_xlabel("randomised down to")
-    raw.set(xlim=(-0.4, x[-1] + 1.1), ylim=(-0.95, 1.1))
+    raw.set(xlim=(-0.4, x[-1] + 1.1), ylim=(min(-0.95, lowest - 0.1), 1.1))
     above.set_xlim(-0.4, x[-1] + 2.7)
     return fig
 

@@ -40,11 +40,10 @@ def draw_race(found: Mapping[str, Mapping], levels: tuple[float, ...] = (0.7, 0.
         accuracies, seconds = fast_tables.curve(found[name], name)
         for a, t in zip(accuracies, seconds, strict=True):
             ax.plot(t, 100 * a, color=plotting.COLORS[color], lw=1.2, alpha=0.8)
-        below = name == "baseline"
         ax.annotate(
             fast_tables.RACE_WORDS[name],
-            (seconds[0, -1], 100 * accuracies[0, -1]),
-            xytext=(4, -14 if below else 6),
+            (seconds[0, -1], 100 * accuracies[:, -1].max()),
+            xytext=(0, 9),
             textcoords="offset points",
             ha="right",
             color=plotting.label_color(plotting.COLORS[color]),
@@ -54,7 +53,8 @@ def draw_race(found: Mapping[str, Mapping], levels: tuple[float, ...] = (0.7, 0.
     ax.set(
         xlabel="seconds of training",
         ylabel="accuracy on validation\nphotographs (%)",
-        ylim=(0, 100),
+        xlim=0,
+        ylim=(0, 95),
     )
     return fig
 
