@@ -12,24 +12,25 @@ import numpy as np
 import pytest
 from conftest import loaded
 
-from imgbook import cnn, concepts, flow, gan, gan_runs, training, vae, weights
+from imgbook import cnn, concepts, fast, flow, gan, gan_runs, training, vae, weights
 
 CHAPTERS = {  # the models that each loads, and how many linear baselines it still trains
     "02-concepts": (["concepts"], 1),
     "03-gan": (["gan"], 0),
     "04-cnn": (["cnn-mnist", "cnn-cifar10"], 2),
+    "cnn-recipe": (["fast"], 0),
     "05-vae": (["vae"], 0),
     "06-outlook": (["flow"], 0),
 }
 SHOWN = ["gan-conditional"]  # on pages that train nothing
 NAMES = sorted([*SHOWN, *(name for names, _ in CHAPTERS.values() for name in names)])
-DATA = {"cnn-cifar10": "cifar10"}
+DATA = {"cnn-cifar10": "cifar10", "fast": "cifar10"}
 FOUND = sorted(path.stem for path in weights.TRAINED.glob("*.safetensors"))
 
 
 def untrained(name: str) -> tuple[object, object]:
     """Shapes and dtypes of a fresh state, and its hyperparameters, those of preset quick."""
-    modules = {"concepts": concepts, "gan": gan, "vae": vae, "flow": flow}
+    modules = {"concepts": concepts, "gan": gan, "vae": vae, "flow": flow, "fast": fast}
     module = modules.get(name.partition("-")[0], cnn)
     dataset = () if name == "flow" else (loaded(DATA.get(name, "mnist"), "train"),)
     changes = gan_runs.CONDITIONAL["conditional"] if name == "gan-conditional" else {}

@@ -35,9 +35,7 @@ EXPERIMENTS = {
     "cnn-cifar10": Experiment(experiment_runs.run_cnn, "cifar10"),
     "vae": Experiment(experiment_runs.run_vae, "mnist", judged=True),
     "flow": Experiment(experiment_runs.run_flow, ""),
-    "fast": Experiment(
-        experiment_runs.run_fast, "cifar10", keeps=("quick", "full"), variant="fast"
-    ),
+    "fast": Experiment(experiment_runs.run_fast, "cifar10", variant="fast"),
     "fast-baseline": Experiment(experiment_runs.run_fast, "cifar10", keeps=(), variant="baseline"),
     "fast-sizes": Experiment(experiment_runs.run_fast_sizes, "cifar10", keeps=()),
     "fast-long": Experiment(experiment_runs.run_fast_long, "cifar10", keeps=()),
