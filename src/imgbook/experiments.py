@@ -175,7 +175,7 @@ def keep_weights(made: dict, values: dict[str, float], training: tuple) -> list[
             0,
         ),
         config.num_steps,
-        result=values,
+        result={k: v for k, v in values.items() if "/curve/" not in k},  # it is printed
         licence=sources.SOURCES[data].licence if data else "none needed, drawn at random",
         command=made["command"],
     )
