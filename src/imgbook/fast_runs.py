@@ -63,7 +63,7 @@ STAIR_CHANGES: dict[str, dict] = {
 # As published but for the number of epochs and the batch.
 LONG = (12, dict(widths=(64, 256, 256), stride=1))
 NARROW = dict(widths=(32, 64, 128))
-DIGITS = (3, NARROW)
+DIGITS = (3, dict(widths=(24, 48, 96)))
 
 # Images a class, and steps that are the same for all of them.
 SIZES = (50, 450, 4500)
