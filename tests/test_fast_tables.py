@@ -125,19 +125,27 @@ def test_stair_rows_have_a_row_for_each_stair_and_mirrored_images_last(staircase
     assert flops[-1] == flops[-2] > flops[-3]  # twice the width
 
 
+def test_a_stair_reaches_a_level_only_if_all_its_runs_do(staircase):
+    rows = fast_tables.stair_race_rows(staircase, ("article", "width"), levels=(0.5, 0.54, 0.64))
+    assert rows[0][1:] == (
+        "2", "11.0 ± 1.4", "within 12 s", "not reached", "not reached", "52.0 ± 2.8 %", "80.0 ± 0.0 %",
+    )  # fmt: skip
+    assert rows[1][3:6] == ("within 12 s", "within 12 s", "within 12 s")
+
+
 def test_hardware_rows_scale_the_published_cost_by_the_measured_speed():
     record = made_up(
         "fast-long-full", {"long/images": [1e5], "long/seconds": [500.0], "long/flipped": [0.93]}
     )
     photographs, (epochs, changes) = loaded("cifar10", "train"), fast_runs.LONG
-    rows = fast_tables.hardware_rows(record, "long", epochs, changes, photographs)
+    rows = fast_tables.hardware_rows({"long": (record, epochs, changes)}, photographs)
     assert [len(row) for row in rows] == [4] * 4
     speed = (
         fast_tables.training_flops(fast_runs.configured(photographs, "full", 1, changes), 1e5) / 500
     )
-    assert rows[2][2] == f"{0.36e15 / speed:,.0f}"
-    assert rows[3][0].startswith(f"{epochs} epochs")
-    assert rows[3][2:] == ("500", "93.0 %")
+    assert rows[2][0].startswith(f"{epochs} epochs of 64-256-256")
+    assert rows[2][2:] == ("500", "93.0 %")
+    assert rows[3][2] == f"{0.36e15 / speed:,.0f}"
 
 
 def test_run_rows_leave_out_mirrored_images_where_there_are_none():
@@ -158,6 +166,9 @@ def test_figures_show_what_was_recorded(staircase):
     fig = fast_figures.draw_race({"baseline": race(), "fast": race()})
     curves = [line for line in fig.axes[0].lines if len(line.get_xdata()) == fast_runs.POINTS + 1]
     assert len(curves) == 4
+    fig = fast_figures.draw_race({"baseline": race(), "fast": race()}, stairs=staircase)
+    points = [line.get_xydata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"]
+    assert np.allclose(points, [(11, 52 + 2 * i) for i in range(8)])
     assert max(line.get_ydata()[-1] for line in curves) == pytest.approx(100)
     values = {
         f"{n}/{size}/accuracy": [0.4, 0.6] for n in ("baseline", "fast") for size in fast_runs.SIZES

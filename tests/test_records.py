@@ -589,6 +589,11 @@ def test_table_refuses_a_row_of_other_length(row):
         pages.table_text(("a", "b"), [("x", 1), row])
 
 
+def test_table_refuses_a_column_without_a_name():
+    with pytest.raises(ValueError, match="empty name; give each column one"):
+        pages.table_text(("", "b"), [("x", 1)])
+
+
 def test_source_shown_is_the_source_that_runs(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)

@@ -170,28 +170,62 @@ def race_rows(
     return rows
 
 
+def stair_race_rows(
+    found: Mapping[str, Mapping], names: Sequence[str], levels: Sequence[float] = (0.7, 0.8)
+) -> list[tuple[str, ...]]:
+    """The same columns for some stairs, which have no curve: a level is reached "within 26 s", or not in all runs.
+
+    found: `stairs()`.
+    """
+    rows = []
+    for name in names:
+        accuracies = stair_values(name, found[name])
+        seconds = values_of(found[name], f"{name}/seconds")
+        flipped = found[name]["values"].get(f"{name}/flipped")
+        within = f"within {seconds.max():.0f} s"
+        rows.append(
+            (
+                STAIR_WORDS[name],
+                f"{fast_runs.STAIR_EPOCHS}",
+                mean_spread(seconds, percent=False),
+                *(within if accuracies.min() >= level else "not reached" for level in levels),
+                mean_spread(accuracies),
+                mean_spread(flipped) if flipped else "",
+            )
+        )
+    return rows
+
+
 # --- the long run -----------------------------------------------------------------------------------------------
 
 
 def hardware_rows(
-    record: Mapping, name: str, epochs: float, changes: Mapping, dataset: Dataset
+    runs: Mapping[str, tuple[Mapping, float, Mapping]], dataset: Dataset
 ) -> list[tuple[str, ...]]:
-    """Rows of words, 10^15 operations, seconds and accuracy: the published run, as many operations here, a run of ours.
+    """Rows of words, 10^15 operations, seconds and accuracy: the published run, runs of ours, as many operations here.
 
-    record, name: of our run, which had so many epochs and those changes of the configuration.
+    runs: record, epochs and changes of the configuration, by the name that the record has for them; the last gives
+    the speed for as many operations as published.
     """
     wide = fast_runs.configured(dataset, "full", *fast_runs.LONG)  # the published network
     again = training_flops(wide, PUBLISHED_EPOCHS * 50_000)
-    config = fast_runs.configured(dataset, "full", epochs, dict(changes))
-    spent = training_flops(config, values_of(record, f"{name}/images").mean())
-    seconds = PUBLISHED_PFLOP * 1e15 / rate(config, record, name)
-    took = values_of(record, f"{name}/seconds").mean()
-    reached = mean_spread(values_of(record, f"{name}/flipped"))
-    return [
+    rows = [
         ("published, on an A100", f"{PUBLISHED_PFLOP}", f"{PUBLISHED_SECONDS}", "94 %"),
         (f"its {PUBLISHED_EPOCHS} epochs, by our count", f"{again / 1e15:.2f}", "", ""),
-        ("as many operations here", f"{PUBLISHED_PFLOP}", f"{seconds:,.0f}", ""),
-        (f"{epochs} epochs here", f"{spent / 1e15:.3f}", f"{took:,.0f}", reached),
+    ]
+    for name, (record, epochs, changes) in runs.items():
+        config = fast_runs.configured(dataset, "full", epochs, dict(changes))
+        spent = training_flops(config, values_of(record, f"{name}/images").mean())
+        widths = "-".join(map(str, config.widths))
+        took = values_of(record, f"{name}/seconds").mean()
+        reached = mean_spread(values_of(record, f"{name}/flipped"))
+        rows.append(
+            (f"{epochs} epochs of {widths} here", f"{spent / 1e15:.3f}", f"{took:,.0f}", reached)
+        )
+    seconds = PUBLISHED_PFLOP * 1e15 / rate(config, record, name)
+    return [
+        *rows,
+        ("as many operations as published, here", f"{PUBLISHED_PFLOP}", f"{seconds:,.0f}", ""),
     ]
 
 

@@ -121,8 +121,10 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """The table as Markdown.
 
     Raises:
-        ValueError: a row is longer or shorter than the header.
+        ValueError: a row is longer or shorter than the header, or a column has no name to be read aloud.
     """
+    if not all(header):
+        raise ValueError(f"header {tuple(header)!r} has an empty name; give each column one")
     for row in rows:
         if len(row) != len(header):
             raise ValueError(
