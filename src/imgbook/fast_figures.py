@@ -45,14 +45,13 @@ def draw_race(
         accuracies, seconds = fast_tables.curve(found[name], name)
         for a, t in zip(accuracies, seconds, strict=True):
             ax.plot(t, 100 * a, color=plotting.COLORS[color], lw=1.2, alpha=0.8)
-        above = name == "fast"
+        fast = name == "fast"  # the other's label keeps clear of the stairs around its end
         ax.annotate(
             fast_tables.RACE_WORDS[name],
-            (seconds[0, -1], 100 * (accuracies[:, -1].max() if above else accuracies[:, -1].min())),
-            xytext=(0, 7 if above else -7),
+            (seconds[0, -1], 100 * accuracies[:, -1].max()),
+            xytext=(0, 7 if fast else 20),
             textcoords="offset points",
-            ha="right" if above else "left",
-            va="bottom" if above else "top",
+            ha="right" if fast else "center",
             color=plotting.label_color(plotting.COLORS[color]),
         )
     for name, record in (stairs or {}).items():
