@@ -191,18 +191,25 @@ def test_tiny_model_is_a_distribution_over_images(tiny):
 # --- network, training, evaluation ----------------------------------------------------------------------------
 
 
-def test_encoder_and_decoder_equal_numpy():
-    model = vae.VAE(replace(TINY, latent_dim=2), rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("depth", [1, 3])
+def test_encoder_and_decoder_equal_numpy(depth):
+    model = vae.VAE(replace(TINY, latent_dim=2, depth=depth), rngs=nnx.Rngs(0))
     x, z = normal((5, 4, 3, 1)), normal((5, 2), 1)
 
     def dense(layer, v):
         return v @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...])
 
-    h = np.maximum(dense(model.encoder.hidden, x.reshape(5, 12)), 0)
+    def through(network, v):
+        for layer in (network.hidden, *network.deeper):
+            v = dense(layer, v)
+            v = v / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3)))  # GELU
+        return v
+
+    h = through(model.encoder, x.reshape(5, 12))
     mean, logvar = model.encoder(jnp.asarray(x))
     np.testing.assert_allclose(mean, dense(model.encoder.mean, h), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logvar, dense(model.encoder.logvar, h), rtol=1e-4, atol=1e-5)
-    logits = dense(model.decoder.logits, np.maximum(dense(model.decoder.hidden, z), 0))
+    logits = dense(model.decoder.logits, through(model.decoder, z))
     np.testing.assert_allclose(
         model.decoder(jnp.asarray(z)), logits.reshape(5, 4, 3, 1), rtol=1e-4, atol=1e-5
     )

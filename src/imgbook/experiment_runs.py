@@ -110,19 +110,31 @@ def run_gan_failures(data_name: str, preset: str, seed: int) -> Outcome:
 
 
 def run_vae(data_name: str, preset: str, seed: int) -> Outcome:
-    """Train the VAE; its bound on the test digits, and the judge's score of its samples."""
-    import jax
+    """Train the VAE; its bound on the test digits, log p(x) by many samples, and the judge's score of its samples."""
+    from imgbook import vae_runs
 
-    from imgbook import judge, presets, vae
-    from imgbook.data import load
+    return vae_runs.run({}, data_name, preset, seed)
 
-    dataset, test = load(data_name, "train", preset), load(data_name, "test", preset)
-    config, key = vae.config_for(dataset, preset), jax.random.key(seed)
-    graphdef, state, history = vae.train(dataset, config, key)
-    values = vae.evaluate(graphdef, state, test.images, jax.random.fold_in(key, 2))
-    samples = vae.sample(graphdef, state, jax.random.fold_in(key, 3), presets.SAMPLES[preset])
-    values["recognised"] = judge.score(samples)["recognised"]
-    return values, {"vae": (state, history, config)}
+
+def run_vae_budget(data_name: str, preset: str, seed: int, variant: str) -> Outcome:
+    """The VAE of all digits with another number of steps: a minute's, or as many as an hour allows."""
+    from imgbook import vae_runs
+
+    return vae_runs.run(vae_runs.BUDGETS[variant], data_name, preset, seed)
+
+
+def run_vae_conditional(data_name: str, preset: str, seed: int) -> Outcome:
+    """The VAE with labels: its bound on log p(x | label), and how many of its samples are of the digit asked for."""
+    from imgbook import vae_runs
+
+    return vae_runs.run(vae_runs.CONDITIONAL, data_name, preset, seed)
+
+
+def run_vae_variants(data_name: str, preset: str, seed: int, variant: str) -> Outcome:
+    """A set of VAEs to compare: weights of the divergence, collapse and its cures, variances of colour."""
+    from imgbook import vae_runs
+
+    return vae_runs.run_variants(vae_runs.VARIANTS[variant], data_name, preset, seed)
 
 
 def run_flow(data_name: str, preset: str, seed: int) -> Outcome:

@@ -34,6 +34,22 @@ EXPERIMENTS = {
     "cnn-mnist": Experiment(experiment_runs.run_cnn, "mnist"),
     "cnn-cifar10": Experiment(experiment_runs.run_cnn, "cifar10"),
     "vae": Experiment(experiment_runs.run_vae, "mnist", judged=True),
+    "vae-minute": Experiment(
+        experiment_runs.run_vae_budget, "mnist", judged=True, keeps=(), variant="minute"
+    ),
+    "vae-long": Experiment(
+        experiment_runs.run_vae_budget, "mnist", judged=True, keeps=(), variant="long"
+    ),
+    "vae-conditional": Experiment(
+        experiment_runs.run_vae_conditional, "mnist", judged=True, keeps=()
+    ),
+    "vae-rates": Experiment(experiment_runs.run_vae_variants, "mnist", keeps=(), variant="rates"),
+    "vae-collapse": Experiment(
+        experiment_runs.run_vae_variants, "mnist", keeps=(), variant="collapse"
+    ),
+    "vae-colour": Experiment(
+        experiment_runs.run_vae_variants, "cifar10", keeps=(), variant="colour"
+    ),
     "flow": Experiment(experiment_runs.run_flow, ""),
     "fast": Experiment(experiment_runs.run_fast, "cifar10", variant="fast"),
     "fast-baseline": Experiment(experiment_runs.run_fast, "cifar10", keeps=(), variant="baseline"),
@@ -52,10 +68,19 @@ EXPERIMENTS = {
 DEFAULTS = {
     "judge": ("full", [0]),
     **dict.fromkeys(
-        ("fast-sizes", "fast-mnist", *(f"fast-stair-{stair}" for stair in experiment_runs.STAIRS)),
+        (
+            "fast-sizes",
+            "fast-mnist",
+            "vae-minute",
+            *(f"fast-stair-{stair}" for stair in experiment_runs.STAIRS),
+        ),
         ("full", [0, 1, 2]),
     ),
     "fast-long": ("full", [0]),
+    "vae-long": ("full", [0]),
+    **dict.fromkeys(
+        ("vae-conditional", "vae-rates", "vae-collapse", "vae-colour"), ("quick", [0, 1, 2])
+    ),
     "gan-losses": ("quick", [0, 1, 2]),
     "gan-ablation": ("quick", [0, 1, 2]),
     "gan-conditional": ("quick", [0, 1, 2]),

@@ -51,11 +51,16 @@ def layers(config: Any) -> tuple[Layer, ...]:
 
 @layers.register
 def _(config: vae.VAEConfig) -> tuple[Layer, ...]:
+    if config.network != "mlp" or config.num_classes:
+        raise ValueError(f"layers of a VAE with {config}; allowed: network mlp, num_classes 0")
     pixels, hidden, latent = int(np.prod(config.image_shape)), config.hidden, config.latent_dim
+    deeper = range(2, config.depth + 1)
     return (
         dense("encoder, hidden", pixels, hidden, passes=2),
+        *(dense(f"encoder, hidden {i}", hidden, hidden) for i in deeper),
         dense("encoder, mean and log-variance", hidden, 2 * latent),
         dense("decoder, hidden", latent, hidden),
+        *(dense(f"decoder, hidden {i}", hidden, hidden) for i in deeper),
         dense("decoder, logits", hidden, pixels),
     )
 

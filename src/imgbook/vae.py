@@ -1,13 +1,14 @@
-"""Chapter 5: a variational autoencoder with a Bernoulli likelihood, its bound, training step
-and sampling.
+"""Chapter 5: a variational autoencoder, its bound, training step and sampling.
 
-All log-likelihoods and divergences are in nats of one image: summed over pixels or latents,
-averaged over images.
+All log-likelihoods and divergences are in nats of one image: summed over pixels or latents, averaged over images.
+
+The rest of the chapter can be had from here too: `importance_weighted_bound`, `active_units`, ..., see `ELSEWHERE`.
 """
 
+import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,104 +16,62 @@ import numpy as np
 import optax
 from flax import nnx
 
-from imgbook import presets, training
+from imgbook import training
 from imgbook.data import Dataset
 from imgbook.training import TrainState
+from imgbook.vae_networks import VAE, VAEConfig, config_for  # noqa: F401
+from imgbook.vae_terms import (  # noqa: F401 - the chapter's names
+    bernoulli_log_likelihood,
+    binarize,
+    bits_per_dim,
+    check_pixels,
+    dequantize,
+    gaussian_kl,
+    gaussian_log_likelihood,
+    grey_floor,
+    mean_image_negative_log_likelihood,
+    reparameterize,
+)
+
+# What trains nothing, by module. Imported when it is asked for, so that a training's record does not depend on it.
+ELSEWHERE = {
+    "importance_weighted_bound": "vae_bounds",
+    "log_weights": "vae_bounds",
+    "active_units": "vae_bounds",
+    "negative_log_likelihoods": "vae_bounds",
+    "linear_vae": "",
+}
 
 
-@dataclass(frozen=True)
-class VAEConfig:
-    """Hyperparameters of the VAE."""
-
-    image_shape: tuple[int, int, int] = (28, 28, 1)
-    hidden: int = 500
-    latent_dim: int = 20
-    learning_rate: float = 2e-3  # start of a cosine decay to zero
-    batch_size: int = 128
-    num_steps: int = 3600
+def __getattr__(name: str) -> Any:
+    if name not in ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = ELSEWHERE[name]
+    found = importlib.import_module(f"imgbook.{module or name}")
+    return getattr(found, name) if module else found
 
 
-def config_for(dataset: Dataset, preset: str | None = None, **changes: object) -> VAEConfig:
-    """Hyperparameters for a data set at a preset; `changes` override single fields."""
-    steps = {"smoke": dict(num_steps=4), "quick": {}, "full": dict(num_steps=9000)}
-    return replace(
-        VAEConfig(),
-        **{"image_shape": dataset.image_shape, **steps[presets.current(preset)], **changes},
-    )
+def elbo(
+    model: VAE, x: jax.Array, key: jax.Array, labels: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The bound of each image `[N]` in nats with one latent sample, and its parts: (bound, log-likelihood, KL).
 
+    `x` `[N, H, W, C]` is what the likelihood is of, as `model.observe` draws it from grey levels.
 
-class Encoder(nnx.Module):
-    """q(z | x): pixels to the mean and log-variance of a Gaussian with diagonal covariance."""
-
-    def __init__(self, config: VAEConfig, *, rngs: nnx.Rngs):
-        self.hidden = nnx.Linear(int(np.prod(config.image_shape)), config.hidden, rngs=rngs)
-        self.mean = nnx.Linear(config.hidden, config.latent_dim, rngs=rngs)
-        self.logvar = nnx.Linear(config.hidden, config.latent_dim, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`x` `[N, H, W, C]` in {0, 1} to mean and log-variance, each `[N, latent_dim]`."""
-        h = nnx.relu(self.hidden(x.reshape(len(x), -1)))  # [N, H, W, C] -> [N, H * W * C]
-        return self.mean(h), self.logvar(h)
-
-
-class Decoder(nnx.Module):
-    """p(x | z): latents to the logits of independent Bernoulli pixels."""
-
-    def __init__(self, config: VAEConfig, *, rngs: nnx.Rngs):
-        self.image_shape = config.image_shape
-        self.hidden = nnx.Linear(config.latent_dim, config.hidden, rngs=rngs)
-        self.logits = nnx.Linear(config.hidden, int(np.prod(config.image_shape)), rngs=rngs)
-
-    def __call__(self, latents: jax.Array) -> jax.Array:
-        """Latents `[N, latent_dim]` to logits `[N, H, W, C]`."""
-        logits = self.logits(nnx.relu(self.hidden(latents)))
-        return logits.reshape(len(latents), *self.image_shape)  # [N, H * W * C] -> [N, H, W, C]
-
-
-class VAE(nnx.Module):
-    def __init__(self, config: VAEConfig, *, rngs: nnx.Rngs):
-        if config.latent_dim < 1:
-            raise ValueError(f"latent_dim = {config.latent_dim}; allowed: 1 or more")
-        self.encoder = Encoder(config, rngs=rngs)
-        self.decoder = Decoder(config, rngs=rngs)
-
-
-def binarize(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Stochastic binarisation: each pixel becomes 1 with probability its grey level; uint8
-    to floats in {0, 1}.
+    Raises:
+        ValueError: pixels that the likelihood does not have (where values are known, so not inside `jit`).
     """
-    return jax.random.bernoulli(key, images.astype(jnp.float32) / 255).astype(jnp.float32)
-
-
-def reparameterize(key: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """A sample of N(mean, exp(logvar)) through which gradients pass: mean + exp(logvar / 2) * noise."""
-    return mean + jnp.exp(logvar / 2) * jax.random.normal(key, mean.shape)
-
-
-def gaussian_kl(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """KL(N(mean, exp(logvar)) || N(0, I)) in nats, summed over the last axis (Kingma and
-    Welling 2013, appendix B).
-    """
-    return 0.5 * jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=-1)
-
-
-def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """log p(x) of independent Bernoulli pixels in nats, summed over all but the first axis;
-    `x` in {0, 1}.
-    """
-    return -optax.sigmoid_binary_cross_entropy(logits, x).sum(axis=tuple(range(1, x.ndim)))
-
-
-def elbo(model: VAE, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The bound of each image `[N]` in nats with one latent sample, and its parts.
-
-    Returns (bound, log-likelihood, KL).
-    """
-    mean, logvar = model.encoder(x)
+    check_pixels(x, model.likelihood)
+    mean, logvar = model.encoder(x, labels)
     latents = reparameterize(key, mean, logvar)
-    log_likelihood = bernoulli_log_likelihood(model.decoder(latents), x)
+    log_likelihood = model.log_likelihood(latents, x, labels)
     kl = gaussian_kl(mean, logvar)
     return log_likelihood - kl, log_likelihood, kl
+
+
+def divergence_weight(config: VAEConfig, step: int | jax.Array) -> jax.Array:
+    """The divergence's weight at a step, from 0: `beta`, reached along a line over `warm_up` steps."""
+    return config.beta * jnp.minimum(1.0, (step + 1) / max(config.warm_up, 1))
 
 
 def optimizer(config: VAEConfig) -> optax.GradientTransformation:
@@ -120,29 +79,40 @@ def optimizer(config: VAEConfig) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
 
 
-def init(config: VAEConfig, key: jax.Array) -> tuple[nnx.GraphDef, TrainState]:
+def init(
+    config: VAEConfig, key: jax.Array, model_class: type[VAE] = VAE
+) -> tuple[nnx.GraphDef, TrainState]:
     """A fresh VAE: its structure and its training state."""
     model_key, run_key = jax.random.split(key)
-    return training.init_state(VAE(config, rngs=nnx.Rngs(model_key)), optimizer(config), run_key)
+    model = model_class(config, rngs=nnx.Rngs(model_key))
+    return training.init_state(model, optimizer(config), run_key)
 
 
 def make_train_step(graphdef: nnx.GraphDef, config: VAEConfig) -> Callable:
-    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8.
+    """The training step `step(state, (images,)) -> (state, metrics)`; images uint8 `[N, H, W, C]`.
 
-    The images are `[N, H, W, C]` grey levels; each visit binarises them anew.
+    Each visit draws the image anew: binary pixels of its grey levels. With labels the batch is (images, labels).
+    The loss is -ELBO, unless `beta`, `warm_up` or `free_bits` (Kingma et al. 2016, equation 15) make it another.
     """
     tx = optimizer(config)
 
-    def loss_fn(params, stats, x, key):
-        bound, log_likelihood, kl = elbo(nnx.merge(graphdef, params, stats), x, key)
-        return -bound.mean(), (-log_likelihood.mean(), kl.mean())
+    def loss_fn(params, stats, x, labels, key, step):
+        model = nnx.merge(graphdef, params, stats)
+        mean, logvar = model.encoder(x, labels)
+        latents = reparameterize(key, mean, logvar)
+        reconstruction = -model.log_likelihood(latents, x, labels).mean()
+        kl = gaussian_kl(mean[..., None], logvar[..., None]).mean(0)  # [latent_dim], nats a latent
+        paid = jnp.maximum(kl, config.free_bits).sum()
+        return reconstruction + divergence_weight(config, step) * paid, (reconstruction, kl.sum())
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: tuple[jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, batch: tuple) -> tuple[TrainState, dict[str, jax.Array]]:
+        images, labels = batch if config.num_classes else (*batch, None)
         pixel_key, latent_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        x = binarize(batch[0], pixel_key)  # a new binary image at every visit
+        model = nnx.merge(graphdef, state.params, state.stats)
+        x = model.observe(images, pixel_key)  # a new binary image at every visit
         (loss, (reconstruction, kl)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.stats, x, latent_key
+            state.params, state.stats, x, labels, latent_key, state.step
         )
         return state.updated(grads, tx), {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
@@ -153,6 +123,7 @@ def train(
     dataset: Dataset,
     config: VAEConfig,
     key: jax.Array,
+    model_class: type[VAE] = VAE,
     progress: bool = True,
     **fit_options: object,
 ) -> tuple[nnx.GraphDef, TrainState, training.History]:
@@ -160,8 +131,9 @@ def train(
 
     `fit_options` go to `training.fit`.
     """
-    graphdef, state = init(config, jax.random.fold_in(key, 0))
-    stream = training.batches((dataset.images,), config.batch_size, jax.random.fold_in(key, 1))
+    graphdef, state = init(config, jax.random.fold_in(key, 0), model_class)
+    arrays = (dataset.images, dataset.labels) if config.num_classes else (dataset.images,)
+    stream = training.batches(arrays, config.batch_size, jax.random.fold_in(key, 1))
     step = make_train_step(graphdef, config)
     state, history = training.fit(
         state, step, stream, config.num_steps, progress=progress, **fit_options
@@ -175,52 +147,46 @@ def evaluate(
     images: np.ndarray,
     key: jax.Array,
     batch_size: int = 500,
+    labels: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Mean -ELBO and its parts in nats of uint8 images, stochastically binarised once by
-    `key`, one latent sample.
-    """
+    """Mean -ELBO and its parts in nats of uint8 images, observed once by `key`, with one latent sample each."""
 
     @jax.jit
-    def parts(params, stats, images, key):
+    def parts(params, stats, images, labels, key):
         pixel_key, latent_key = jax.random.split(key)
-        return elbo(nnx.merge(graphdef, params, stats), binarize(images, pixel_key), latent_key)
+        model = nnx.merge(graphdef, params, stats)
+        return elbo(model, model.observe(images, pixel_key), latent_key, labels)
 
     sums, starts = np.zeros(3), range(0, len(images), batch_size)
     for i in starts:
-        bound = parts(
-            state.params, state.stats, images[i : i + batch_size], jax.random.fold_in(key, i)
-        )
+        part = slice(i, i + batch_size)
+        some = None if labels is None else labels[part]
+        bound = parts(state.params, state.stats, images[part], some, jax.random.fold_in(key, i))
         sums += [float(p.sum()) for p in bound]
     negative_elbo, reconstruction, kl = sums / len(images) * [-1, -1, 1]
     return {"negative_elbo": negative_elbo, "reconstruction": reconstruction, "kl": kl}
 
 
-def reconstruct(graphdef: nnx.GraphDef, state: TrainState, images: np.ndarray) -> np.ndarray:
-    """Decoded pixel probabilities `[N, H, W, C]` at the encoder's mean, for uint8 images
-    given as grey levels.
-    """
+def reconstruct(
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """Mean pixels `[N, H, W, C]` decoded at the encoder's mean, for uint8 images given as grey levels."""
     model = training.as_module(graphdef, state)
-    mean, _ = model.encoder(jnp.asarray(images, jnp.float32) / 255)
-    return np.asarray(jax.nn.sigmoid(model.decoder(mean)))
+    mean, _ = model.encoder(jnp.asarray(images, jnp.float32) / 255, labels)
+    return np.asarray(model.decode(mean, labels))
 
 
-def sample(graphdef: nnx.GraphDef, state: TrainState, key: jax.Array, n: int) -> np.ndarray:
-    """`n` decoded samples of the prior as pixel probabilities `[n, H, W, C]` in [0, 1]
-    (means, not binary draws).
-    """
+def sample(
+    graphdef: nnx.GraphDef,
+    state: TrainState,
+    key: jax.Array,
+    n: int,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """`n` decoded samples of the prior as mean pixels `[n, H, W, C]` in [0, 1] (means, not draws of the likelihood)."""
     model = training.as_module(graphdef, state)
-    latent_dim = model.encoder.mean.out_features
-    return np.asarray(jax.nn.sigmoid(model.decoder(jax.random.normal(key, (n, latent_dim)))))
-
-
-def mean_image_negative_log_likelihood(train_images: np.ndarray, test_images: np.ndarray) -> float:
-    """-log p in nats of the model that ignores the image: every pixel Bernoulli with its
-    training mean.
-
-    The expectation over stochastic binarisation is taken exactly: a pixel of grey level g costs
-    -(g log m + (1 - g) log(1 - m)). Means are kept off 0 and 1 by one pseudo-image of level
-    1/2.
-    """
-    mean = (train_images.astype(np.float64).sum(axis=0) / 255 + 0.5) / (len(train_images) + 1)
-    grey = test_images.astype(np.float64) / 255
-    return float(-(grey * np.log(mean) + (1 - grey) * np.log1p(-mean)).sum(axis=(1, 2, 3)).mean())
+    latents = jax.random.normal(key, (n, model.decoder.latent_dim))
+    return np.asarray(model.decode(latents, labels))
