@@ -52,6 +52,10 @@ HEADLINES = {
         None, "accuracy", "drawn pictures, test accuracy (36 for training)", ".1%"
     ),
     "scaling": Headline(None, "peak", "GFLOP/s, the fastest operation of the page here", ".0f"),
+    "vae-bound": Headline(None, "gap", "nats lost by the bound, one latent, a test digit", ".2f"),
+    "vae-rates": Headline(
+        None, "bits", "bits a pixel of a binary digit, with the VAE's bound", ".3f"
+    ),
 }
 
 
