@@ -358,16 +358,15 @@ def test_evaluate_a_cnn():
     ("model", "data"), [("vae", "mnist"), ("gan", "mnist"), ("vae", "cifar10")]
 )
 def test_only_digits_are_judged(monkeypatch, model, data):
-    scored = []
-    monkeypatch.setattr("imgbook.judge.score", lambda x: scored.append(x) or {"recognised": 0.5})
+    monkeypatch.setattr("imgbook.vae_runs.judged", lambda *_: {"recognised": 0.5})
     monkeypatch.setattr("imgbook.gan_runs.measures", lambda *_: {"frechet": 3.0})
     save_weights(model, data=data)
     line = line_of(run("evaluate", model, "--weights", "weights.safetensors"))
     digits = data == "mnist"
-    bound = {"negative_elbo", "reconstruction", "kl"} if model == "vae" else set()
+    parts = {"negative_elbo", "reconstruction", "kl", "bits_per_dim"}
+    bound = parts if model == "vae" else set()
     judged = {"recognised"} if model == "vae" else {"frechet"}
     assert set(line["metrics"]) == bound | (judged if digits else set())
-    assert [len(images) for images in scored] == ([50] if digits and model == "vae" else [])
     assert line["note"] == ("" if digits else "there is no judge for images of cifar10: it knows digits")  # fmt: skip
 
 
@@ -383,6 +382,23 @@ def test_evaluation_of_a_recorded_model_repeats_its_record(monkeypatch):
     found, note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
     assert set(recorded) - set(found) == {"floor", "real", "seconds"}  # nothing of the samples
     assert found == {name: recorded[name] for name in found}
+
+
+def test_evaluation_of_a_recorded_vae_repeats_its_record(monkeypatch):
+    config = vae.config_for(loaded("mnist", "train"), "smoke", **SMALL["vae"])
+    graphdef, state = vae.init(config, jax.random.key(1))
+    history = training.History(metrics={"loss": np.ones(3)}, seconds=1.0)
+    monkeypatch.setattr(vae, "config_for", lambda *_, **__: config)
+    monkeypatch.setattr(vae, "train", lambda *_, **__: (graphdef, state, history))
+    recorded, _ = experiment_runs.run_vae("mnist", "smoke", 5)
+    model = runs.Model(graphdef, state, config, {"model": "vae", "data": "mnist"}, 3)
+    found, note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
+    assert note == ""
+    assert set(found) - set(recorded) == {"bits_per_dim"}
+    assert {"negative_elbo", "recognised", "frechet"} < set(found)
+    assert {name: recorded[name] for name in found if name != "bits_per_dim"} == {
+        name: value for name, value in found.items() if name != "bits_per_dim"
+    }
     assert note == ""
     assert outputs.evaluate(model, loaded("mnist", "test"), "smoke", 6)[0] != found
 

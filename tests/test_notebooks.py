@@ -33,7 +33,15 @@ def test_all_chapters_are_here():
     chapters = ["01-background", "02-concepts", "03-gan", "04-cnn", "05-vae", "06-outlook"]
     cnn_pages = ["cnn-arithmetic", "cnn-inside", "cnn-recipe"]
     gan_pages = ["gan-failures", "gan-games", "gan-recipes"]
-    assert names == [*chapters, *cnn_pages, *gan_pages, "own-images", "scaling"]
+    assert names == [
+        *chapters,
+        *cnn_pages,
+        *gan_pages,
+        "own-images",
+        "scaling",
+        "vae-bound",
+        "vae-rates",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgbook import files, presets
+from imgbook import files
 from imgbook.runs import Model, chapter
 
 if TYPE_CHECKING:  # jax is imported only when something runs
@@ -64,12 +64,12 @@ def sample(
 def evaluate(model: Model, test: "Dataset", preset: str, seed: int) -> tuple[dict[str, float], str]:
     """The chapter's measures on test images, and a note on what could not be measured ("" if all could).
 
-    cnn: accuracy, cross_entropy (nats). vae: negative_elbo and its parts (nats an image), and on digits the share of
-    `presets.SAMPLES[preset]` samples that the judge recognises. gan, on digits: `imgbook.gan_runs.measures`.
+    cnn: accuracy, cross_entropy (nats). vae: negative_elbo and its parts (nats an image), bits_per_dim, and on digits
+    what the judge says of samples, `imgbook.vae_runs.judged`. gan, on digits: `imgbook.gan_runs.measures`.
     """
     import jax
 
-    from imgbook import gan_runs, judge
+    from imgbook import gan_runs, vae_runs
 
     check_images(model, test)
     name, key = model.description["model"], jax.random.key(seed)
@@ -82,15 +82,17 @@ def evaluate(model: Model, test: "Dataset", preset: str, seed: int) -> tuple[dic
         values = module.evaluate(
             model.graphdef, model.state, test.images, jax.random.fold_in(key, 2)
         )
+        shape = model.config.image_shape
+        values["bits_per_dim"] = module.bits_per_dim(values["negative_elbo"], shape)
     if test.name != "mnist":
         return values, f"there is no judge for images of {test.name}: it knows digits"
     # The same keys as in `imgbook.experiments`, so that a recorded model gets its recorded values.
+    real, _ = gan_runs.references(preset)
+    parts = model.graphdef, model.state, model.config
     if name == "gan":
-        real, _ = gan_runs.references(preset)
         key = jax.random.fold_in(key, 2)
-        return gan_runs.measures(model.graphdef, model.state, model.config, key, preset, real), ""
-    samples, _ = sample(model, jax.random.fold_in(key, 3), presets.SAMPLES[preset])
-    return {**values, "recognised": judge.score(samples)["recognised"]}, ""
+        return gan_runs.measures(*parts, key, preset, real), ""
+    return {**values, **vae_runs.judged(*parts, key, preset, real)}, ""
 
 
 def write_png(path: Path, images: np.ndarray, columns: int, scale: int) -> None:

@@ -63,7 +63,7 @@ class VAEConfig:
 
 # All digits allow a deeper network and more latents. The rest of a preset are its steps.
 FULL_DIGITS = dict(
-    hidden=400, depth=2, latent_dim=32, learning_rate=3e-3, batch_size=256, num_steps=40_000
+    hidden=400, depth=2, latent_dim=32, learning_rate=3e-3, batch_size=256, num_steps=16_000
 )
 
 
