@@ -116,11 +116,11 @@ def run_vae(data_name: str, preset: str, seed: int) -> Outcome:
     return vae_runs.run({}, data_name, preset, seed)
 
 
-def run_vae_minute(data_name: str, preset: str, seed: int) -> Outcome:
-    """The VAE of all digits, trained for a minute."""
+def run_vae_budget(data_name: str, preset: str, seed: int, variant: str) -> Outcome:
+    """The VAE of all digits with fewer steps, or with many."""
     from imgbook import vae_runs
 
-    return vae_runs.run(vae_runs.MINUTE, data_name, preset, seed)
+    return vae_runs.run(vae_runs.BUDGETS[variant], data_name, preset, seed)
 
 
 def run_vae_conditional(data_name: str, preset: str, seed: int) -> Outcome:

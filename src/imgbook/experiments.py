@@ -34,7 +34,12 @@ EXPERIMENTS = {
     "cnn-mnist": Experiment(experiment_runs.run_cnn, "mnist"),
     "cnn-cifar10": Experiment(experiment_runs.run_cnn, "cifar10"),
     "vae": Experiment(experiment_runs.run_vae, "mnist", judged=True),
-    "vae-minute": Experiment(experiment_runs.run_vae_minute, "mnist", judged=True, keeps=()),
+    "vae-minute": Experiment(
+        experiment_runs.run_vae_budget, "mnist", judged=True, keeps=(), variant="minute"
+    ),
+    "vae-long": Experiment(
+        experiment_runs.run_vae_budget, "mnist", judged=True, keeps=(), variant="long"
+    ),
     "vae-conditional": Experiment(
         experiment_runs.run_vae_conditional, "mnist", judged=True, keeps=()
     ),
@@ -72,6 +77,7 @@ DEFAULTS = {
         ("full", [0, 1, 2]),
     ),
     "fast-long": ("full", [0]),
+    "vae-long": ("full", [0]),
     **dict.fromkeys(
         ("vae-conditional", "vae-rates", "vae-collapse", "vae-colour"), ("quick", [0, 1, 2])
     ),

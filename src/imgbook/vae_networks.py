@@ -147,6 +147,9 @@ def dense_layers(config: VAEConfig, rngs: nnx.Rngs) -> list[nnx.Linear]:
 def beside(h: jax.Array, labels: jax.Array | None, layer: nnx.Linear) -> jax.Array:
     """What a layer takes: `h` `[N, D]`, and beside it the labels as one-hot vectors, if it takes labels.
 
+    The one is sqrt(inputs), so that a label moves a fresh layer's units as much as all the rest: with a plain one it is
+    a single input among many, the code has said which digit it is before the label is heard, and it stays unheard.
+
     Raises:
         ValueError: labels that the model does not use, or none where it does.
     """
@@ -156,7 +159,8 @@ def beside(h: jax.Array, labels: jax.Array | None, layer: nnx.Linear) -> jax.Arr
         raise ValueError(f"{given} for a model with num_classes = {num_classes}")
     if labels is None:
         return h
-    return jnp.concatenate([h, jax.nn.one_hot(labels, num_classes)], axis=1)
+    one_hot = jax.nn.one_hot(labels, num_classes) * layer.in_features**0.5
+    return jnp.concatenate([h, one_hot], axis=1)
 
 
 class VAE(nnx.Module):

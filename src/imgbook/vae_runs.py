@@ -21,7 +21,8 @@ LIKELIHOOD_IMAGES = {"smoke": 20, "quick": 1000, "full": 1000}
 LIKELIHOOD_SAMPLES = {"smoke": 50, "quick": 5000, "full": 5000}
 LADDER = (1, 10, 100, 1000)  # numbers of samples below those
 
-MINUTE = {"num_steps": 4000}  # of all digits; preset full's own number takes a few minutes
+# All digits; preset full's own number of steps takes a few minutes.
+BUDGETS = {"minute": {"num_steps": 4000}, "long": {"num_steps": 60_000}}
 CONDITIONAL = {"num_classes": 10}
 
 BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
