@@ -379,7 +379,7 @@ def test_evaluation_of_a_recorded_model_repeats_its_record(monkeypatch):
     monkeypatch.setattr(gan, "train", lambda *_, **__: (graphdefs, state, history))
     recorded, _ = experiment_runs.run_gan("mnist", "smoke", 5)
     model = runs.Model(graphdefs, state, config, {"model": "gan", "data": "mnist"}, 3)
-    found, note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
+    found, _note = outputs.evaluate(model, loaded("mnist", "test"), "smoke", 5)
     assert set(recorded) - set(found) == {"floor", "real", "seconds"}  # nothing of the samples
     assert found == {name: recorded[name] for name in found}
 

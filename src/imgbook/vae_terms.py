@@ -27,7 +27,7 @@ def binarize(images: jax.Array, key: jax.Array) -> jax.Array:
 def dequantize(images: jax.Array, key: jax.Array) -> jax.Array:
     """Grey levels 0 .. 255 (uint8) to floats in [0, 1): each spread evenly over its 256th part.
 
-    A bound on the density of the result bounds the probability of the grey levels (Theis et al. 2016, section 3.1).
+    A bound on the density of the result bounds the probability of the grey levels (arXiv:1511.01844, section 3.1).
 
     Raises:
         ValueError: the images are not uint8.
