@@ -20,7 +20,7 @@ ESTIMATORS = {
 }
 
 
-def _label(ax: Axes, text: str, at: tuple, color: str, shift: tuple = (6, 0), **words) -> None:
+def label(ax: Axes, text: str, at: tuple, color: str, shift: tuple = (6, 0), **words) -> None:
     """Words in a line's colour, at a point of the data."""
     ax.annotate(
         text, at, xytext=shift, textcoords="offset points", color=label_color(color),
@@ -29,10 +29,10 @@ def _label(ax: Axes, text: str, at: tuple, color: str, shift: tuple = (6, 0), **
     )  # fmt: skip
 
 
-def _reference(ax: Axes, value: float, words: str, at: float, shift: tuple = (0, 6)) -> None:
+def reference(ax: Axes, value: float, words: str, at: float, shift: tuple = (0, 6)) -> None:
     """A dashed horizontal line of what is known, with its name above."""
     ax.axhline(value, color=COLORS["theory"], linestyle="--", linewidth=1)
-    _label(ax, words, (at, value), COLORS["theory"], shift, va="bottom", fontsize=9)
+    label(ax, words, (at, value), COLORS["theory"], shift, va="bottom", fontsize=9)
 
 
 def draw_estimates(
@@ -51,10 +51,10 @@ def draw_estimates(
         ax.plot(x.ravel(), values.ravel(), "o", color=color, ms=4, mfc="none", mew=1)
         middle = len(sizes[name]) // 2
         place = sizes[name][middle], values[:, middle].mean()
-        _label(ax, name, place, color, (0, -22), ha="left", va="top")
+        label(ax, name, place, color, (0, -22), ha="left", va="top")
     highest = max(max(s) for s in sizes.values())
     words = f"log p(x) = {reference:.1f}, from all codes of the encoder"
-    _reference(ax, reference, words, highest, (0, 5))
+    reference(ax, reference, words, highest, (0, 5))
     ax.texts[-1].set_horizontalalignment("right")
     ax.set(xscale="log", xlabel="number of codes", ylabel="estimate of log p(x), nats")
     low = min(v.min() for v in found.values())
@@ -108,8 +108,8 @@ def draw_gradients(
         color = COLORS[ESTIMATORS[name]]
         ax.plot(sizes, single[name] / np.sqrt(sizes), color=color, linewidth=1.2)
         ax.plot(sizes, values, "o", color=color, ms=5)
-        _label(ax, name, (sizes[-1], single[name] / sizes[-1] ** 0.5), color, (9, 0))
-    _reference(ax, length, "length of the gradient", sizes[0], (-4, 3))
+        label(ax, name, (sizes[-1], single[name] / sizes[-1] ** 0.5), color, (9, 0))
+    reference(ax, length, "length of the gradient", sizes[0], (-4, 3))
     ax.set(xscale="log", yscale="log", xlabel="samples averaged")
     ax.set(ylabel="scatter, nats per unit of code", xlim=(sizes[0] / 1.4, sizes[-1] * 25))
     return fig
@@ -126,14 +126,14 @@ def draw_linear(
     height = losses[0] - best
     left.axhline(best, color=COLORS["theory"], linestyle="--", linewidth=1)
     words = "best value, in closed form"
-    _label(left, words, (1, best), COLORS["theory"], (0, -6), va="top", fontsize=9)
+    label(left, words, (1, best), COLORS["theory"], (0, -6), va="top", fontsize=9)
     left.set(xscale="log", xlabel="step of gradient descent", ylabel="-ELBO, nats")
     left.set_ylim(best - 0.18 * height, losses[0] + 0.08 * height)
     order = np.arange(1, len(lengths) + 1)
     right.plot(order, expected, color=COLORS["theory"])
     right.plot(order, lengths, "o", color=COLORS["measured"], ms=5)
     words = r"$\sqrt{\lambda_k - \sigma^2}$"
-    _label(right, words, (order[2], expected[2]), COLORS["theory"], (12, 10), fontsize=11)
+    label(right, words, (order[2], expected[2]), COLORS["theory"], (12, 10), fontsize=11)
     right.set(xlabel="latent, by size", ylabel="singular value of W", ylim=(0, None))
     return fig
 
@@ -149,9 +149,9 @@ def draw_collapse(
     ax.plot(sigma2, counts, "o", color=COLORS["measured"], ms=6)
     middle = len(fine) // 3
     at = fine[middle], above[middle]
-    _label(ax, "eigenvalues above σ²", at, COLORS["theory"], (16, 8), ha="left")
+    label(ax, "eigenvalues above σ²", at, COLORS["theory"], (16, 8), ha="left")
     at = sigma2.min(), counts[np.argmin(sigma2)]
-    _label(ax, "latents in use after training", at, COLORS["measured"], (4, -14), ha="left")
+    label(ax, "latents in use after training", at, COLORS["measured"], (4, -14), ha="left")
     ax.set(xscale="log", xlabel="σ², the decoder's variance of a pixel", ylabel="latents")
     ax.set_ylim(-0.6, counts.max() + 1.5)
     return fig
@@ -162,9 +162,9 @@ def draw_totals(p: np.ndarray, closed: np.ndarray, places: np.ndarray, sums: np.
     fig, ax = plt.subplots(figsize=(6.4, 2.9))
     ax.plot(p, closed, color=COLORS["theory"])
     ax.plot(places, sums, "o", color=COLORS["measured"], ms=5)
-    _reference(ax, 1.0, "a density", 0.0, (2, 3))
+    reference(ax, 1.0, "a density", 0.0, (2, 3))
     middle = len(p) // 4
-    _label(ax, "closed form", (p[middle], closed[middle]), COLORS["theory"], (0, 12), ha="center")
-    _label(ax, "summed", (places[-1], sums[-1]), COLORS["measured"], (-12, -4), ha="right")
+    label(ax, "closed form", (p[middle], closed[middle]), COLORS["theory"], (0, 12), ha="center")
+    label(ax, "summed", (places[-1], sums[-1]), COLORS["measured"], (-12, -4), ha="right")
     ax.set(xlabel="p, what the decoder says", ylabel="integral", xlim=(-0.02, 1.02), ylim=(0, 1.15))
     return fig
