@@ -29,7 +29,6 @@ class AutoregressiveVAE(VAE):
         """log p(x | z) in nats `[N]`: the product over pixels of each given the code and those before it."""
         flat = x.reshape(len(x), -1)  # [N, H, W, C] -> [N, D]
         from_pixels = flat @ jnp.triu(self.before.kernel[...], 1)  # row e, column d: e < d alone
-        logits = self.decoder(latents, labels) + from_pixels.reshape(
-            x.shape
-        )  # [N, D] -> [N, H, W, C]
+        # [N, D] -> [N, H, W, C]
+        logits = self.decoder(latents, labels) + from_pixels.reshape(x.shape)
         return bernoulli_log_likelihood(logits, x)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from imgbook.plotting import COLORS
-from imgbook.vae_bound_figures import label, reference
+from imgbook.vae_bound_figures import label
 
 
 def draw_rates(
@@ -18,7 +18,7 @@ def draw_rates(
     sums: values of their sum, -ELBO, each drawn as a dashed line on which it is the same.
     """
     fig, ax = plt.subplots(figsize=(7.0, 4.2))
-    right, top = 1.06 * rates.max(), 1.06 * distortions.max()
+    right, top = 1.1 * rates.max(), 1.06 * distortions.max()
     bottom = 0.9 * distortions.min()
     for total in sums:
         ends = np.array([max(0.0, total - top), min(right, total - bottom)])
@@ -49,14 +49,12 @@ def draw_ladder(above: Mapping[int, np.ndarray], words: str) -> Figure:
     top = int(values[0, :30].argmax())
     words_at = sizes[1], values[1, top]
     label(ax, "single digits", words_at, COLORS["data"], (8, 6), fontsize=9, va="bottom")
-    reference(ax, 0.0, words, sizes[0], (0, 4))
-    ax.set(
-        xscale="log",
-        xlabel="samples of the code",
-        ylabel="nats above the last",
-        xlim=(0.35, 2 * sizes[-1]),
-    )
-    ax.set_ylim(-0.06 * values[:, :30].max(), None)
+    ax.axhline(0.0, color=COLORS["theory"], linestyle="--", linewidth=1)
+    label(ax, words, (sizes[0], 0.0), COLORS["theory"], (0, -4), fontsize=9, va="top")
+    ax.set(xscale="log", xlabel="samples of the code", ylabel="nats above it")
+    ax.set(xlim=(0.35, 2 * sizes[-1]), ylim=(-0.13 * values[:, :30].max(), None))
+    ax.set_xticks(sizes, [f"{k:,}" for k in sizes])
+    ax.set_xticks((), (), minor=True)
     return fig
 
 
@@ -67,19 +65,14 @@ def draw_lengths(bits: Mapping[str, float], roles: Mapping[str, str]) -> Figure:
     colors = [COLORS[roles.get(name, "data")] for name in bits]
     ax.barh(places, list(bits.values()), color=colors, height=0.66)
     for place, value in zip(places, bits.values(), strict=True):
-        ax.annotate(
-            f"{value:.3f}",
-            (value, place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        at = value, place
+        ax.annotate(f"{value:.3f}", at, (4, 0), textcoords="offset points", va="center", fontsize=9)
     ax.set_yticks(places, list(bits))
     ax.invert_yaxis()
     ax.set(xlabel="bits a pixel", xlim=(0, 1.12 * max(bits.values())))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
     return fig
 
 
@@ -88,13 +81,8 @@ def draw_outliers(bits: Mapping[str, np.ndarray], examples: Mapping[str, np.ndar
 
     The first kind is the one the model was trained on; its middle half is shaded through all rows.
     """
-    fig, axes = plt.subplots(
-        len(bits),
-        2,
-        figsize=(7.6, 0.52 * len(bits) + 0.7),
-        width_ratios=(1, 9),
-        layout="constrained",
-    )
+    size = 7.6, 0.52 * len(bits) + 0.7
+    fig, axes = plt.subplots(len(bits), 2, figsize=size, width_ratios=(1, 9))
     every = np.concatenate(list(bits.values()))
     edges = np.geomspace(every.min() / 1.1, every.max() * 1.1, 90)
     usual = np.quantile(next(iter(bits.values())), [0.25, 0.75])
@@ -110,12 +98,9 @@ def draw_outliers(bits: Mapping[str, np.ndarray], examples: Mapping[str, np.ndar
         )
         ax.set(xscale="log", xlim=edges[[0, -1]], ylim=(0, 1.15), yticks=())
         ax.spines["left"].set_visible(False)
-        side = (
-            dict(x=0.99, ha="right")
-            if np.median(values) < np.sqrt(edges[0] * edges[-1])
-            else dict(x=0.42, ha="right")
-        )
-        ax.text(y=0.55, s=name, transform=ax.transAxes, va="center", fontsize=10, **side)
+        short = np.median(values) < np.sqrt(edges[0] * edges[-1])
+        place = 0.99 if short else 0.42, 0.55  # where there is room for the name
+        ax.text(*place, name, transform=ax.transAxes, ha="right", va="center", fontsize=10)
         if row < len(bits) - 1:
             ax.set_xticks((), ())
             ax.set_xticks((), (), minor=True)
