@@ -51,7 +51,7 @@ def draw_ladder(above: Mapping[int, np.ndarray], words: str) -> Figure:
     label(ax, "single digits", words_at, COLORS["data"], (8, 6), fontsize=9, va="bottom")
     ax.axhline(0.0, color=COLORS["theory"], linestyle="--", linewidth=1)
     label(ax, words, (sizes[0], 0.0), COLORS["theory"], (0, -4), fontsize=9, va="top")
-    ax.set(xscale="log", xlabel="samples of the code", ylabel="nats above it")
+    ax.set(xscale="log", xlabel="samples of the code", ylabel="nats above the dashed line")
     ax.set(xlim=(0.35, 2 * sizes[-1]), ylim=(-0.13 * values[:, :30].max(), None))
     ax.set_xticks(sizes, [f"{k:,}" for k in sizes])
     ax.set_xticks((), (), minor=True)
