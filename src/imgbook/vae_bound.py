@@ -74,13 +74,14 @@ def kl_by_sampling(
 ) -> tuple[float, float]:
     """KL(N(mean, exp(logvar)) || N(0, I)) in nats as the mean of log q(z) - log p(z) over draws of q: (mean, error).
 
-    mean, logvar: `[K]`. The error is the mean's standard error.
+    mean, logvar: `[K]`. The error is the mean's standard error, NaN of one draw.
     """
     noise = jax.random.normal(key, (num_samples, *mean.shape))
     z = mean + jnp.exp(logvar / 2) * noise
     terms = (norm.logpdf(noise) - logvar / 2 - norm.logpdf(z)).sum(-1)
     terms = np.asarray(terms, np.float64)
-    return float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(num_samples))
+    error = terms.std(ddof=1) / np.sqrt(num_samples) if num_samples > 1 else np.nan
+    return float(terms.mean()), float(error)
 
 
 def kl_by_integration(

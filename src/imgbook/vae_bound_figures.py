@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from imgbook.pixels import as_unit
 from imgbook.plotting import COLORS, PAPER, label_color
@@ -29,7 +30,7 @@ def label(ax: Axes, text: str, at: tuple, color: str, shift: tuple = (6, 0), **w
     )  # fmt: skip
 
 
-def reference(ax: Axes, value: float, words: str, at: float, shift: tuple = (0, 6)) -> None:
+def dashed(ax: Axes, value: float, words: str, at: float, shift: tuple = (0, 6)) -> None:
     """A dashed horizontal line of what is known, with its name above."""
     ax.axhline(value, color=COLORS["theory"], linestyle="--", linewidth=1)
     label(ax, words, (at, value), COLORS["theory"], shift, va="bottom", fontsize=9)
@@ -54,7 +55,7 @@ def draw_estimates(
         label(ax, name, place, color, (0, -22), ha="left", va="top")
     highest = max(max(s) for s in sizes.values())
     words = f"log p(x) = {reference:.1f}, from all codes of the encoder"
-    reference(ax, reference, words, highest, (0, 5))
+    dashed(ax, reference, words, highest, (0, 5))
     ax.texts[-1].set_horizontalalignment("right")
     ax.set(xscale="log", xlabel="number of codes", ylabel="estimate of log p(x), nats")
     low = min(v.min() for v in found.values())
@@ -109,7 +110,7 @@ def draw_gradients(
         ax.plot(sizes, single[name] / np.sqrt(sizes), color=color, linewidth=1.2)
         ax.plot(sizes, values, "o", color=color, ms=5)
         label(ax, name, (sizes[-1], single[name] / sizes[-1] ** 0.5), color, (9, 0))
-    reference(ax, length, "length of the gradient", sizes[0], (-4, 3))
+    dashed(ax, length, "length of the gradient", sizes[-1], (9, 3))
     ax.set(xscale="log", yscale="log", xlabel="samples averaged")
     ax.set(ylabel="scatter, nats per unit of code", xlim=(sizes[0] / 1.4, sizes[-1] * 25))
     return fig
@@ -135,6 +136,7 @@ def draw_linear(
     words = r"$\sqrt{\lambda_k - \sigma^2}$"
     label(right, words, (order[2], expected[2]), COLORS["theory"], (12, 10), fontsize=11)
     right.set(xlabel="latent, by size", ylabel="singular value of W", ylim=(0, None))
+    right.set_xticks(order[::3])
     return fig
 
 
@@ -151,9 +153,13 @@ def draw_collapse(
     at = fine[middle], above[middle]
     label(ax, "eigenvalues above σ²", at, COLORS["theory"], (16, 8), ha="left")
     at = sigma2.min(), counts[np.argmin(sigma2)]
-    label(ax, "latents in use after training", at, COLORS["measured"], (4, -14), ha="left")
+    label(ax, "latents in use after training", at, COLORS["measured"], (16, 4), ha="left")
     ax.set(xscale="log", xlabel="σ², the decoder's variance of a pixel", ylabel="latents")
     ax.set_ylim(-0.6, counts.max() + 1.5)
+    ticks = [x for x in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if fine[0] < x < fine[-1]]
+    ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    ax.set_xticks((), (), minor=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
 
@@ -162,7 +168,7 @@ def draw_totals(p: np.ndarray, closed: np.ndarray, places: np.ndarray, sums: np.
     fig, ax = plt.subplots(figsize=(6.4, 2.9))
     ax.plot(p, closed, color=COLORS["theory"])
     ax.plot(places, sums, "o", color=COLORS["measured"], ms=5)
-    reference(ax, 1.0, "a density", 0.0, (2, 3))
+    dashed(ax, 1.0, "a density", 0.0, (2, 3))
     middle = len(p) // 4
     label(ax, "closed form", (p[middle], closed[middle]), COLORS["theory"], (0, 12), ha="center")
     label(ax, "summed", (places[-1], sums[-1]), COLORS["measured"], (-12, -4), ha="right")
