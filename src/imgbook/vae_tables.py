@@ -33,7 +33,7 @@ PUBLISHED = (
         "60,000 digits, 3,280 epochs; 5,000 samples",
         None,
         86.35,
-        "nbip",
+        "nbip 2020",
     ),
     Published(
         "VAE 784-300-300-10",
