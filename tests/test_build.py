@@ -5,7 +5,9 @@ from pathlib import Path
 
 import build_book
 import measure
+import nbformat
 import pytest
+from jupyter_cache import get_cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,3 +123,30 @@ def test_address_brings_buttons_and_their_branch():
     }
     elsewhere = build_book.with_address(config, "https://git.example.org/someone/course")
     assert "colab_url" not in elsewhere["launch_buttons"]
+
+
+def small_notebook(path, code):
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_markdown_cell("words")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_notebooks_executed_ahead_are_found_in_the_cache(tmp_path):
+    """Once: a second call has nothing to do. One that raises is left to the building of its page."""
+    there = "import pathlib\nprint(6 * 7, pathlib.Path.cwd().name)"
+    right, wrong = (small_notebook(tmp_path / f"{name}.ipynb", code)
+                    for name, code in (("right", there), ("wrong", "1 / 0")))  # fmt: skip
+    folder = tmp_path / "cache"
+    assert build_book.execute_ahead([right, wrong], folder, timeout=60) == [right, wrong]
+    cache = get_cache(folder)
+    entry = cache.match_cache_file(str(right))
+    assert cache.get_cache_bundle(entry.pk).nb.cells[0].outputs[0].text == f"42 {tmp_path.name}\n"
+    assert entry.data["execution_seconds"] > 0
+    with pytest.raises(KeyError):
+        cache.match_cache_file(str(wrong))
+    assert build_book.execute_ahead([right], folder, timeout=60) == []
+
+
+def test_all_notebooks_are_executed_ahead():
+    assert sorted(build_book.slowest_first()) == sorted((ROOT / "book").glob("*.ipynb"))
