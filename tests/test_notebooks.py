@@ -131,13 +131,6 @@ def test_display_equations_are_labelled(path):
     assert open_line is None, f"{path.name}: the equation opened at line {open_line} is not closed"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
-def test_references_to_equations_resolve(path):
-    labels = {label for p in PAGES for label in re.findall(r"^\$\$ \((.+)\)$", markdown(p), re.M)}
-    for used in re.findall(r"\{eq\}`([^`]+)`", markdown(path)):
-        assert used in labels, f"{path.name}: {{eq}}`{used}` has no equation"
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_cells_are_short_and_import_the_package(path):
     code = cells(path, "code")
@@ -146,22 +139,6 @@ def test_cells_are_short_and_import_the_package(path):
         assert cell["source"].count("\n") < 25, (
             f"{path.name}, cell {cell['id']}: {cell['source'].count(chr(10)) + 1} lines"
         )
-
-
-def test_every_citation_has_an_entry_and_every_entry_is_cited():
-    entries = set(
-        re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M)
-    )
-    cited = {
-        key.strip()
-        for p in PAGES
-        for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", markdown(p))
-        for key in keys.split(",")
-    }
-    assert cited - entries == set(), f"cited, but not in references.bib: {cited - entries}"
-    assert entries - cited == set(), (
-        f"in references.bib, but never cited: {sorted(entries - cited)}"
-    )
 
 
 def test_no_path_of_a_machine_in_what_is_committed():
