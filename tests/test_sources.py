@@ -195,11 +195,10 @@ def problem_of(command: str) -> str | None:
 
 
 def commands_of(path: Path) -> list[tuple[int, str]]:
-    """Every command in blocks of sh, and in backticks if it begins like one of this project."""
+    """Every command in blocks of a shell, and in backticks if it begins like one of this project."""
+    blocks = [*fenced(path, "sh"), *fenced(path, "bash")]
     found = [
-        (first + i, line)
-        for first, block in fenced(path, "sh")
-        for i, line in enumerate(block.splitlines())
+        (first + i, line) for first, block in blocks for i, line in enumerate(block.splitlines())
     ]
     start = re.compile(r"`((?:make|python|\.venv/bin/python) [^`]+)`")
     return found + [(n, command) for n, line in lines(path) for command in start.findall(line)]

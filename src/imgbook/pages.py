@@ -43,6 +43,7 @@ HEADLINES = {
     "cnn-recipe": Headline(
         "fast", "fast/accuracy", "photographs, the fast recipe's test accuracy", ".1%"
     ),
+    "corrections": Headline(None, "proofs", "statements decided by a proof", ".0f"),
     "gan-failures": Headline(None, "caught", "of 12 failures caught by their measure", ".0f"),
     "gan-games": Headline(
         None, "near", "ring samples within reach of a mode, with a penalty", ".1%"
