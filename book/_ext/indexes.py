@@ -1,12 +1,17 @@
-"""Generated parts of the back matter: the indexes of equations and of experiments.
+"""Generated parts of the back matter: the indexes of equations and of experiments, the notes of the bibliography.
 
 Sphinx loads this module (see _config.yml); the package does not need it.
 """
+
+import json
+from pathlib import Path
 
 import equation_index
 import experiment_index
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
 INDEXES = {
@@ -45,7 +50,27 @@ def read_again(
     ]
 
 
+class Annotations(SphinxPostTransform):
+    """Under each work of the bibliography, what the book takes from it: `book/annotations.json`."""
+
+    default_priority = 950
+    formats = ("html",)
+
+    def run(self, **kwargs: object) -> None:
+        notes = json.loads(
+            Path(self.env.srcdir, "book", "annotations.json").read_text(encoding="utf-8")
+        )
+        keys = {c.citation_id: c.key for c in self.env.get_domain("cite").citations}
+        for citation in self.document.findall(nodes.citation):
+            for name in citation["ids"]:
+                if name in keys:
+                    if keys[name] not in notes:
+                        raise ExtensionError(f"book/annotations.json has no note on {keys[name]}")
+                    citation += nodes.paragraph("", notes[keys[name]], classes=["annotation"])
+
+
 def setup(app: Sphinx) -> dict:
     app.add_directive("index-of", Index)
+    app.add_post_transform(Annotations)
     app.connect("env-get-outdated", read_again)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
