@@ -135,4 +135,4 @@ def test_the_table_names_function_and_test_of_each():
     assert table.count("{eq}`") == len(entries)
     row = next(line for line in table.splitlines() if "eq-vae-kl`" in line)
     assert "`vae_terms.gaussian_kl`" in row
-    assert "`test_vae.py`, `test_gaussian_kl_equals_quadrature`" in row
+    assert "`test_vae.py`<br>`test_gaussian_kl_equals_quadrature`" in row

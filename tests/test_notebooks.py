@@ -36,6 +36,8 @@ def test_all_chapters_are_here():
     assert names == [
         *chapters,
         *cnn_pages,
+        "concepts-flax",
+        "concepts-jax",
         "corrections",
         *gan_pages,
         "own-images",

@@ -169,7 +169,7 @@ def table(root: Path = ROOT) -> str:
             if "kind" in entry:
                 rows.append(f"| {{eq}}`{label}` | {entry['kind']} | {entry['why']} |")
             else:
-                test = entry["test"].removeprefix("tests/").replace("::", "`, `")
+                test = entry["test"].removeprefix("tests/").replace("::", "`<br>`")
                 rows.append(f"| {{eq}}`{label}` | `{entry['code']}` | `{test}` |")
         parts.append(f"**[]({page.name})**\n\n{HEADER}\n" + "\n".join(rows))
     return "\n\n".join(parts)

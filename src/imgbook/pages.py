@@ -43,6 +43,8 @@ HEADLINES = {
     "cnn-recipe": Headline(
         "fast", "fast/accuracy", "photographs, the fast recipe's test accuracy", ".1%"
     ),
+    "concepts-flax": Headline(None, "accuracy", "digits, twenty lines, test accuracy", ".1%"),
+    "concepts-jax": Headline(None, "speed", "times faster with jit, a small step", ".1f"),
     "corrections": Headline(None, "proofs", "statements decided by a proof", ".0f"),
     "gan-failures": Headline(None, "caught", "of 12 failures caught by their measure", ".0f"),
     "gan-games": Headline(
