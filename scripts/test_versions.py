@@ -39,16 +39,21 @@ CHECKED = ("jax", "flax", "optax", "numpy")
 # Tests of the checkout and of the built pages, and not of the package. Every other file in tests/ runs here.
 CHECKOUT_TESTS = (
     "site",
+    "test_background.py",
     "test_bench.py",
     "test_book_site.py",
     "test_build.py",
     "test_curves.py",
     "test_environment.py",
+    "test_equations.py",
+    "test_faq.py",
     "test_films.py",
     "test_light_css.py",
     "test_notebooks.py",
     "test_pages.py",
     "test_published.py",
+    "test_reference_pages.py",
+    "test_sources.py",
 )
 NBVAL = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "300")
 WORKERS = ("-n", "2", "--dist", "loadfile")
