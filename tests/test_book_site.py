@@ -1,5 +1,6 @@
 """The extension of the site: strips, status rows, figures in the colours of the page."""
 
+import base64
 import io
 import re
 from pathlib import Path
@@ -183,3 +184,18 @@ def test_the_button_beside_a_chapter_with_pages_has_a_name():
 def test_code_loses_elements_and_no_letter():
     given = '<span class="n">x</span> <span class="o">=</span><span class="w"> </span><span class="p">(</span>'
     assert book_site.PLAIN_CODE.sub(r"\1", given) == 'x <span class="o">=</span> ('
+
+
+def test_large_bitmaps_are_files_and_small_ones_stay(tmp_path):
+    small, large = b"x" * 100, b"y" * 5000
+    link = 'xlink:href="data:image/png;base64,{}"'
+    svg = (
+        "<svg>"
+        + "".join(f"<image {link.format(base64.b64encode(b).decode())}/>" for b in (small, large))
+        + "</svg>"
+    )
+    found = book_site.outsourced(svg, tmp_path / "_images", "../_images")
+    (path,) = (tmp_path / "_images").iterdir()
+    assert path.read_bytes() == large
+    assert f'xlink:href="../_images/{path.name}"' in found
+    assert link.format(base64.b64encode(small).decode()) in found

@@ -3,6 +3,8 @@
 Sphinx loads this module (see _config.yml); the package does not need it.
 """
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -31,6 +33,7 @@ REPAIRS = (
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
     ('role="doc-biblioentry"', 'role="listitem"'),
 )
+OUTSOURCED = 4096  # bytes of a bitmap from which on it is a file of its own
 # Names, punctuation and space in code have the colour of the text around them, and are many of a page's elements.
 PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 # Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
@@ -222,8 +225,26 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
     return re.sub(r">\s+<", "><", re.sub(r"^<svg.*?>", opening, text, count=1, flags=re.S))
 
 
+def outsourced(svg: str, folder: Path, address: str) -> str:
+    """The figure with its large bitmaps as files of `folder`, which the page loads from `address` after its text.
+
+    Text comes first to a reader on a slow line; a bitmap within the page would hold it up.
+    """
+
+    def moved(found: re.Match) -> str:
+        content = base64.b64decode(re.sub(r"\s", "", found[1]))
+        if len(content) < OUTSOURCED:
+            return found[0]
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.png"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        return f'xlink:href="{address}/{name}"'
+
+    return re.sub(r'xlink:href="data:image/png;base64,([^"]+)"', moved, svg)
+
+
 class InlineFigures(SphinxPostTransform):
-    """Put SVG figures into the page itself."""
+    """Put SVG figures into the page itself, their large bitmaps beside it."""
 
     default_priority = 900
     formats = ("html",)
@@ -237,6 +258,8 @@ class InlineFigures(SphinxPostTransform):
                     svg = inline_svg(text, f"fig{number}", alt)
                 except ValueError as error:
                     raise ExtensionError(f"{self.env.docname}, {path.name}: {error}") from error
+                up = "../" * self.env.docname.count("/")
+                svg = outsourced(svg, Path(self.app.outdir, "_images"), f"{up}_images")
                 image.replace_self(nodes.raw("", svg, format="html"))
 
 
