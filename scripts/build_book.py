@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Execute the notebooks and render the book.
 
-    python scripts/build_book.py [--preset quick|smoke|full] [--strict]
+    python scripts/build_book.py [--preset quick|smoke|full] [--strict] [--solutions]
 
-`quick` and `full` go to _build/html, `smoke` to _build/smoke/html. Executed notebooks are cached under _build/cache in
-a folder named after the preset and a hash of everything a result depends on besides the cells themselves (the cells
-are jupyter-cache's own key): package sources and data, lock file, result records, Python version. When that hash
-changes, the pages are read anew too, so that none can show what older code or another preset gave. At preset smoke,
-where nothing is timed, two notebooks are executed at a time before the pages are read.
+`quick` and `full` go to _build/html, `smoke` to _build/smoke/html. With --solutions the pages of book/solutions are
+built too, and all goes to _build/solutions/html (smoke: _build/smoke-solutions/html): the book for those who teach.
+Executed notebooks are cached under _build/cache in a folder named after the preset and a hash of everything a result
+depends on besides the cells themselves (the cells are jupyter-cache's own key): package sources and data, lock file,
+result records, Python version. When that hash changes, the pages are read anew too, so that none can show what older
+code or another preset gave. At preset smoke, where nothing is timed, two notebooks are executed at a time before the
+pages are read.
 """
 
 import argparse
@@ -81,6 +83,16 @@ def with_address(config: dict, address: str | None) -> dict:
     return config | {"html": html, "repository": where, "launch_buttons": launch}
 
 
+def with_solutions(toc: dict, root: Path = ROOT) -> dict:
+    """The table of contents with the pages of solutions, in the order of the chapters that they belong to."""
+    stems = [name.rpartition("/")[2] for name, _ in repository.pages(root)]
+    found = {path.stem: path for path in (root / "book" / "solutions").glob("*.md")}
+    if unknown := set(found) - set(stems):
+        raise ValueError(f"book/solutions/{min(unknown)}.md belongs to no page of the book")
+    files = [{"file": f"book/solutions/{stem}"} for stem in stems if stem in found]
+    return toc | {"parts": [*toc["parts"], {"caption": "Solutions", "chapters": files}]}
+
+
 def executed(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, float] | None:
     """A notebook with its outputs and its seconds, or None if a cell raised: building the page says where."""
     notebook = nbformat.read(path, nbformat.NO_CONVERT)
@@ -132,12 +144,18 @@ def main() -> int:
     parser.add_argument(
         "--strict", action="store_true", help="warnings are errors, and values outside bands too"
     )
+    parser.add_argument(
+        "--solutions",
+        action="store_true",
+        default=os.environ.get("IMGBOOK_SOLUTIONS") == "1",
+        help="with the solutions of the exercises (also IMGBOOK_SOLUTIONS=1)",
+    )
     arguments = parser.parse_args()
     preset, key = arguments.preset, result_key(arguments.preset)
-    work = (
-        BUILD / "work" / ("smoke" if preset == "smoke" else "book")
-    )  # Jupyter Book adds a folder _build below it
-    html = BUILD / "smoke" / "html" if preset == "smoke" else BUILD / "html"
+    chosen = {"smoke": preset == "smoke", "solutions": arguments.solutions}
+    folder = "-".join(name for name, wanted in chosen.items() if wanted)
+    work = BUILD / "work" / (folder or "book")  # Jupyter Book adds a folder _build below it
+    html = BUILD / folder / "html"
     cache = BUILD / "cache" / f"{preset}-{key}"
 
     stamp, keys = work / "key", f"{cache.name} {page_key()}"
@@ -160,6 +178,11 @@ def main() -> int:
     if not config_path.exists() or config_path.read_text() != config_text:
         config_path.write_text(config_text)
 
+    toc = ROOT / "_toc.yml"
+    if arguments.solutions:
+        contents = with_solutions(yaml.safe_load(toc.read_text()))
+        toc = work / "_toc.yml"
+        toc.write_text(yaml.safe_dump(contents, sort_keys=False))
     command = [
         sys.executable,
         "-c",
@@ -171,7 +194,7 @@ def main() -> int:
         "--config",
         str(config_path),
         "--toc",
-        str(ROOT / "_toc.yml"),
+        str(toc),
         "--path-output",
         str(work),
     ]

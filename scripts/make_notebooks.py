@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 import repository
 import yaml
-from myst_blocks import anchors, labels
+from myst_blocks import anchors, exercises, labels
 from plain_markdown import Book, Page, inline, known, plain
 from works import read_works
 
@@ -81,7 +81,7 @@ FIGURE_NAME = re.compile(r"^```\{figure\}.*\n(?::(?!name:).*\n)*:name: (\S+)", r
 
 def read_book(root: Path = ROOT, address: str | None = None) -> Book:
     """Titles, numbers, anchors, works and times of the book, as rendered. Raises ValueError for a label used twice."""
-    titles, places, equations, figures = {}, {}, {}, {}
+    titles, places, equations, figures, tasks = {}, {}, {}, {}, {}
     for page, number in repository.pages(root):
         path = next((p for s in (".ipynb", ".md") if (p := root / f"{page}{s}").exists()), None)
         if path is None:
@@ -89,11 +89,13 @@ def read_book(root: Path = ROOT, address: str | None = None) -> Book:
         markdown, cells = read_page(path)
         try:
             places[path.name], equation_labels = anchors(markdown), list(labels(markdown))
+            exercise_labels = list(exercises(markdown))
         except ValueError as error:
             raise ValueError(f"{page}: {error}") from error
         titles[path.name] = next(iter(places[path.name].values()), path.stem)
         figure_labels = [*FIGURE_NAME.findall(markdown), *figure_names(cells)]
-        for table, names in ((equations, equation_labels), (figures, figure_labels)):
+        counted = (equations, equation_labels), (figures, figure_labels), (tasks, exercise_labels)
+        for table, names in counted:
             # The pages of a chapter count on through one another, and so do those without a number.
             prefix = f"{number}." if number else ""
             before = sum(label.rpartition(".")[0] == prefix[:-1] for label in table.values())
@@ -107,6 +109,7 @@ def read_book(root: Path = ROOT, address: str | None = None) -> Book:
         titles=titles,
         equations=equations,
         figures=figures,
+        exercises=tasks,
         anchors=places,
         works=read_works(root / "book" / "references.bib"),
         seconds={f"{k}.ipynb": v["quick"]["seconds"] for k, v in times.items() if "quick" in v},

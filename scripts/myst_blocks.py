@@ -27,7 +27,8 @@ DROPPED = re.compile(r" {0,3}(?:%.*|\+\+\+.*|\([\w:.-]+\)=)[ \t]*")
 HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.M)
 LABELLED = re.compile(r"^\(([\w:.-]+)\)=[ \t]*\n+#{1,6}[ \t]+(.+?)[ \t]*$", re.M)
 TITLES = {name: name.capitalize() for name in ("note", "tip", "warning", "important")}
-DIRECTIVES = (*TITLES, "admonition", "margin", "strip")
+DIRECTIVES = (*TITLES, "admonition", "exercise", "margin", "strip")
+LABEL = re.compile(r"^[ \t]*:label:[ \t]*(\S+)[ \t]*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,17 @@ def labels(source: str) -> Iterator[str]:
             yield block.label
         elif block.kind == "directive":
             yield from labels(block.text)
+
+
+def exercises(source: str) -> Iterator[str]:
+    """The labels of the exercises, in order. Raises ValueError for an exercise without one."""
+    for block in blocks(source):
+        if block.kind == "directive" and block.label == "exercise":
+            if not (found := LABEL.search(block.text)):
+                raise ValueError(
+                    f"{block.text.strip()[:60]!r}: an exercise needs a line :label: ex-name"
+                )
+            yield found[1]
 
 
 def anchors(source: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ class Book:
     titles: dict[str, str]
     equations: dict[str, str] = field(default_factory=dict)  # label: number, as in "3.1"
     figures: dict[str, str] = field(default_factory=dict)
+    exercises: dict[str, str] = field(default_factory=dict)
     anchors: dict[str, dict[str, str]] = field(default_factory=dict)  # page: {anchor: heading}
     works: dict[str, Work] = field(default_factory=dict)  # in the order of the bibliography
     seconds: dict[str, float] = field(default_factory=dict)  # page: time to run at preset quick
@@ -131,6 +132,7 @@ def role(name: str, content: str, page: Page) -> str:
             return (title or "Fig. %s").replace("%s", number).replace("{number}", number)
         case "ref":
             places = dict(book.figures) if title else {}
+            places |= {key: f"Exercise {number}" for key, number in book.exercises.items()}
             for found in book.anchors.values():
                 places |= found
             place = known(places, target, "label")
@@ -203,7 +205,11 @@ def equation(block: Block, page: Page, *, one_line: bool) -> str:
 
 
 def directive(block: Block, page: Page) -> str:
-    """A directive as a block quote, or as HTML that folds if its class is dropdown. Raises ValueError if unknown."""
+    """A directive as a block quote, an exercise as text, or as HTML that folds if its class is dropdown.
+
+    Raises:
+        ValueError: the directive is unknown, or an exercise without a number.
+    """
     if block.label not in DIRECTIVES:
         raise ValueError(
             f"unknown directive {{{block.label}}} {block.argument}; known are: {', '.join(DIRECTIVES)}"
@@ -212,6 +218,12 @@ def directive(block: Block, page: Page) -> str:
     while body and (option := OPTION.fullmatch(body[0].strip())):
         options[option[1]] = option[2]
         body.pop(0)
+    if block.label == "exercise":
+        number = known(page.book.exercises, options.get("label", ""), "exercise")
+        title = f" ({inline(block.argument, page)})" if block.argument else ""
+        text = plain("\n".join(body).strip("\n"), page)
+        lines = f"**Exercise {number}{title}.** {text}"
+        return "\n".join((block.indent + line).rstrip() for line in lines.split("\n"))
     if block.label == "strip":
         lines = strip("\n".join([block.argument, *body]).strip(), page)
     else:

@@ -33,6 +33,7 @@ BOOK = plain_markdown.Book(
     titles={"02-concepts.ipynb": "Core concepts", "03-gan.ipynb": "GANs", "faq.md": "Questions"},
     equations={"eq-gan-value": "3.1"},
     figures={"fig-gan-samples": "3.4"},
+    exercises={"ex-gan-value": "3.2"},
     anchors={
         "02-concepts.ipynb": {"the-loss": "The loss"},
         "03-gan.ipynb": {"sec-game": "The game"},
@@ -121,7 +122,9 @@ def test_numbers_and_citations_are_those_of_the_rendered_page(name):
     source = markdown(original(name))
     counts = {
         "span.eqno": len(re.findall(r"\\tag\{", markdown(published(name)))),
-        "span.caption-number": len(re.findall(r"^\*\*Fig\. ", markdown(published(name)), re.M)),
+        "span.caption-number": len(
+            re.findall(r"^\*\*(?:Fig\.|Exercise) \d", markdown(published(name)), re.M)
+        ),
         "span.bibtex-citation": len(re.findall(r"\{cite:[pt]\}", source)),
     }
     assert counts == {selector: len(article.select(selector)) for selector in counts}
@@ -213,6 +216,10 @@ def test_strip_shows_the_measured_time():
          "<details>\n<summary>Answers</summary>\n\n1. (3.1)\n\n</details>"),
         ("````{note}\n```{tip}\nx\n```\n````", "> **Note.**\n>\n> > **Tip.** x"),
         ("- a\n\n  ```{note}\n  x\n  ```", "- a\n\n  > **Note.** x"),
+        ("```{exercise} By $x$\n:label: ex-gan-value\n\nShow {eq}`eq-gan-value`.\n```", "**Exercise 3.2 (By $x$).** Show (3.1)."),
+        ("````{exercise}\n:label: ex-gan-value\n\nShow it.\n\n```{admonition} Hint\n:class: dropdown\nSum.\n```\n````",
+         "**Exercise 3.2.** Show it.\n\n<details>\n<summary>Hint</summary>\n\nSum.\n\n</details>"),
+        ("As in {ref}`ex-gan-value`", "As in Exercise 3.2"),
         ("```{strip}\nData: digits.\nYou will measure: a share,\nbeside {cite:p}`ho`.\n```",
          "> **Time** 61 s on two cores  \n> **Data** digits.  \n"
          "> **You will measure** a share, beside [[Ho *et al.*, 2020](https://arxiv.org/abs/2006.11239)]."),
@@ -254,6 +261,8 @@ def test_strip_without_a_measured_time_has_no_such_line():
         ("```python\nx", "is opened and not closed"),
         ("> ```{note}\n> x\n> ```", "on a line of its own"),
         ("```{strip}\nwords\n```", "a strip begins with"),
+        ("```{exercise}\n:label: ex-none\nx\n```", "unknown exercise 'ex-none'"),
+        ("```{exercise}\nx\n```", "unknown exercise ''"),
     ],
 )
 def test_what_is_unknown_is_refused(source, words):

@@ -32,6 +32,11 @@ STRIP_ITEMS = ("Data", "You will measure", "You need")
 REPAIRS = (
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
     ('role="doc-biblioentry"', 'role="listitem"'),
+    (
+        '<section id="exercise-content">',
+        '<section class="exercise-content">',
+    ),  # the same id in each
+    ('<section id="solution-content">', '<section class="solution-content">'),
 )
 OUTSOURCED = 4096  # bytes of a bitmap from which on it is a file of its own
 # Names, punctuation and space in code have the colour of the text around them, and are many of a page's elements.
@@ -42,6 +47,7 @@ UNUSED = (
     "THEBE_JS_URL",
     "design-tabs.js",
     "sphinx-design",
+    "exercise.css",
     "DOCUMENTATION_OPTIONS.",
 )
 
