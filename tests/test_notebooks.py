@@ -36,6 +36,7 @@ def test_all_chapters_are_here():
     assert names == [
         *chapters,
         *cnn_pages,
+        "concepts-distances",
         "concepts-flax",
         "concepts-jax",
         "corrections",

@@ -43,8 +43,14 @@ HEADLINES = {
     "cnn-recipe": Headline(
         "fast", "fast/accuracy", "photographs, the fast recipe's test accuracy", ".1%"
     ),
+    "concepts-distances": Headline(
+        None, "moved", "pixels, W1 of a digit from itself moved by 8", ".2f"
+    ),
     "concepts-flax": Headline(None, "accuracy", "digits, twenty lines, test accuracy", ".1%"),
     "concepts-jax": Headline(None, "speed", "times faster with jit, a small step", ".1f"),
+    "concepts-training": Headline(
+        None, "memorised", "random labels that a network learned by heart", ".0%"
+    ),
     "corrections": Headline(None, "proofs", "statements decided by a proof", ".0f"),
     "gan-failures": Headline(None, "caught", "of 12 failures caught by their measure", ".0f"),
     "gan-games": Headline(
