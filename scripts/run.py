@@ -24,6 +24,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 READY = VENV / ".ready"
 SITE = ROOT / "tests" / "site"
+CLASSROOM = ROOT / "tests" / "classroom"
 BENCH = ROOT / "_build" / "bench"
 BENCH_PYTHON = "3.11"  # the oldest: every framework has a build for it
 OWN_ENVIRONMENT = ("setup", "clean", "bench")  # tasks that need no .venv
@@ -76,7 +77,7 @@ def book() -> None:
 def lint() -> None:
     """formatting, suspicious code, misspelt words"""
     python("-m", "ruff", "check", ".")
-    ours = ("src", "tests", "scripts", "benchmarks", "book/_ext")
+    ours = ("src", "tests", "scripts", "benchmarks", "assignments", "book/_ext")
     python("-m", "ruff", "format", "--check", *ours)
     run(BIN / "codespell", "README.md", "book", *ours)
 
@@ -105,6 +106,13 @@ def test_site() -> None:
     )  # by itself: what runs beside it spoils its measurement
     python("-m", "pytest", SITE, "-n", "2", "--dist", "loadfile", f"--ignore={lighthouse}")
     python("-m", "pytest", lighthouse)
+
+
+def test_classroom() -> None:
+    """the labs' graders with right, wrong and hostile hand-ins; needs bubblewrap (Linux)"""
+    matrix = CLASSROOM / "test_matrix.py"  # by itself: it grades two hand-ins at a time
+    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", f"--ignore={matrix}")
+    python("-m", "pytest", matrix)
 
 
 def notebooks() -> None:
@@ -170,6 +178,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "book": book,
     "test": test,
     "test-site": test_site,
+    "test-classroom": test_classroom,
     "test-versions": test_versions,
     "bench": bench,
     "bench-quality": bench_quality,
