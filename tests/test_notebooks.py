@@ -39,6 +39,7 @@ def test_all_chapters_are_here():
         "concepts-distances",
         "concepts-flax",
         "concepts-jax",
+        "concepts-training",
         "corrections",
         *gan_pages,
         "own-images",
