@@ -1,0 +1,18 @@
+# loses: adam-tests
+# why: without bias correction
+# differs: rel 3.7 on the way gone in five steps
+# %% adam
+def adam_init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return {"t": 0, "m": zeros, "v": zeros}
+
+
+def adam_step(params, grads, state, eta, beta1=0.9, beta2=0.999, eps=1e-8):
+    t = state["t"] + 1
+    m = {k: beta1 * state["m"][k] + (1 - beta1) * g for k, g in grads.items()}
+    v = {k: beta2 * state["v"][k] + (1 - beta2) * g**2 for k, g in grads.items()}
+    new = {}
+    for k in params:
+        m_hat, v_hat = m[k], v[k]
+        new[k] = params[k] - eta * m_hat / (jnp.sqrt(v_hat) + eps)
+    return new, {"t": t, "m": m, "v": v}

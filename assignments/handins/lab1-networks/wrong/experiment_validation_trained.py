@@ -1,0 +1,14 @@
+# loses: experiment-tests
+# why: the validation rows are in the pool that the training rows are drawn from
+# differs: training rel 19, validation rel 0.3 with a mean in place of a network
+# %% experiment
+def experiment(fit, mean_loss, X, labels, X_val, labels_val, sizes, seeds):
+    train_loss, val_loss = np.zeros((2, len(sizes), len(seeds)))
+    X, labels = np.concatenate([X, X_val]), np.concatenate([labels, labels_val])
+    for i, n in enumerate(sizes):
+        for j, seed in enumerate(seeds):
+            rows = np.random.default_rng(seed).choice(len(X), size=n, replace=False)
+            params = fit(X[rows], labels[rows], seed)
+            train_loss[i, j] = mean_loss(params, X[rows], labels[rows])
+            val_loss[i, j] = mean_loss(params, X_val, labels_val)
+    return train_loss, val_loss
