@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from imgbook import plotting
@@ -17,13 +18,16 @@ def draw_fits(log_p: np.ndarray, points: np.ndarray, fits: Mapping[str, Fit]) ->
     """A distribution on a square grid, shaded; in each panel a fitted Gaussian: ellipses of one and two deviations."""
     n = round(len(points) ** 0.5)
     shade = np.exp(log_p).reshape(n, n).T  # [n * n] -> [n, n], the first coordinate to the right
+    # The data's colour, as opaque as p is large: readable on a light and on a dark page.
+    layer = np.zeros((n, n, 4))
+    layer[..., :3], layer[..., 3] = to_rgb(COLORS["data"]), (shade / shade.max()) ** 0.6
     reach = points.max()
     turn = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(turn), np.sin(turn)])  # [2, 100]
     fig, axes = plt.subplots(1, len(fits), figsize=(7.8, 3.0), sharex=True, sharey=True)
     for ax, (title, fit) in zip(axes, fits.items(), strict=True):
         extent = (-reach, reach, -reach, reach)
-        ax.imshow(shade, extent=extent, origin="lower", cmap="Blues", interpolation="bilinear")
+        ax.imshow(layer, extent=extent, origin="lower", interpolation="bilinear")
         for deviations in (1, 2):
             ring = fit.mean[:, None] + deviations * np.linalg.cholesky(fit.covariance) @ circle
             ax.plot(*ring, color=COLORS["generator"])
