@@ -12,6 +12,7 @@ where the old text stands exactly once in the function and the new one differs f
 
 import ast
 import contextlib
+import functools
 import io
 import json
 import re
@@ -51,6 +52,12 @@ def load(root: Path = ROOT) -> dict[str, dict]:
     return json.loads((root / "book" / "equations.json").read_text(encoding="utf-8"))
 
 
+@functools.lru_cache(maxsize=128)
+def parsed(text: str) -> ast.Module:
+    """The syntax of a file, which many equations share."""
+    return ast.parse(text)
+
+
 def segment(code: str, root: Path = ROOT) -> tuple[Path, str, int, int]:
     """Where a function or method `module.name` or `module.Class.name` stands: file, its text, first and last character.
 
@@ -62,7 +69,7 @@ def segment(code: str, root: Path = ROOT) -> tuple[Path, str, int, int]:
     if not path.exists():
         raise ValueError(f"{code}: there is no {path.relative_to(root)}")
     text = path.read_text(encoding="utf-8")
-    body = ast.parse(text).body
+    body = parsed(text).body
     for name in rest.split("."):
         nodes = [n for n in body if getattr(n, "name", None) == name]
         if not nodes:
@@ -123,7 +130,7 @@ def is_written(test: str, root: Path = ROOT) -> bool:
     path = root / name
     return path.exists() and any(
         isinstance(node, ast.FunctionDef) and node.name == function
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in parsed(path.read_text(encoding="utf-8")).body
     )
 
 
