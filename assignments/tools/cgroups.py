@@ -107,7 +107,9 @@ def make_first(memory: int, tasks: int, root: Path, paths: dict[str, str]) -> Gr
     made = None
     try:
         parent = root / "memory" / paths["memory"].lstrip("/")
-        if not parent.is_dir():  # in a container the path is the host's, and the root is what we see
+        if (
+            not parent.is_dir()
+        ):  # in a container the path is the host's, and the root is what we see
             parent = root / "memory"
         sweep(parent)
         made = parent / f"{NAME}{os.getpid()}"

@@ -37,7 +37,6 @@ cell, or None), `seconds`, `start_seconds`, `peak_memory` (bytes), `memory_by` (
 (grade_id -> list of what was changed), `not_run` (grade_ids), `cells` (list of {grade_id, index, seconds, ended}).
 """
 
-import ast
 import contextlib
 import functools
 import json
@@ -48,7 +47,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from queue import Empty
 
 import nbformat
 from jupyter_core.utils import run_sync
@@ -59,24 +57,19 @@ from nbgrader.preprocessors import Execute
 from traitlets import Bool, Float, Integer, List, Unicode
 
 from . import integrity, sandbox
+from .endings import ENAMES
+from .judge import Judge
 from .kernels import BoundedClient, ContainedKernelManager, font_list
 from .sandbox import Limits
 
-__all__ = ["ENAMES", "ContainedExecute", "ExecutionReport", "Limits", "contained_execute", "containment_available"]
-
-ENAMES = {
-    "CellTimeLimit": "the cell ran longer than a cell may",
-    "NotebookTimeLimit": "the notebook as a whole ran longer than it may",
-    "MemoryLimit": "the notebook used more memory than it may",
-    "OutputLimit": "the cell, or the notebook as a whole, printed more than it may",
-    "DiskLimit": "the notebook made more files than it may",
-    "TaskLimit": "the notebook started more processes and threads than it may",
-    "KernelDied": "the notebook's kernel ended while this cell ran",
-    "NotRun": "not run, because the notebook's kernel had ended before",
-    "Tampered": "the notebook changes what the checks rely on",
-    "NotReached": "the cell ended before its last line, without an error",
-    "BadPartialGrade": "the cell's result is no number between 0 and its points",
-}
+__all__ = [
+    "ENAMES",
+    "ContainedExecute",
+    "ExecutionReport",
+    "Limits",
+    "contained_execute",
+    "containment_available",
+]
 
 
 class ContainmentError(RuntimeError):
@@ -109,11 +102,13 @@ def containment_available() -> list[str]:
     return list(sandbox.containment_available())
 
 
-class ContainedExecute(Execute):
+class ContainedExecute(Judge, Execute):
     """nbgrader's Execute in a sandbox with limits; see the module's docstring."""
 
     cell_seconds = Float(Limits.cell_seconds, help="wall time of one cell").tag(config=True)
-    notebook_seconds = Float(Limits.notebook_seconds, help="wall time of all cells").tag(config=True)
+    notebook_seconds = Float(Limits.notebook_seconds, help="wall time of all cells").tag(
+        config=True
+    )
     memory = Integer(Limits.memory, help="bytes").tag(config=True)
     tasks = Integer(Limits.tasks, help="processes and threads").tag(config=True)
     disk = Integer(Limits.disk, help="bytes of files, kept in memory").tag(config=True)
@@ -123,10 +118,16 @@ class ContainedExecute(Execute):
     notebook_output = Integer(Limits.notebook_output, help="bytes of all output").tag(config=True)
     cpus = Integer(Limits.cpus, help="threads that numerical libraries use").tag(config=True)
     hide = List(Unicode(), help="folders that are never bound").tag(config=True)
-    readable = List(Unicode(), help="further folders or files that hand-ins may read").tag(config=True)
-    user_namespace = Bool(False, help="a user namespace even where root could give a uid of its own").tag(config=True)
+    readable = List(Unicode(), help="further folders or files that hand-ins may read").tag(
+        config=True
+    )
+    user_namespace = Bool(
+        False, help="a user namespace even where root could give a uid of its own"
+    ).tag(config=True)
     use_cgroups = Bool(True, help="let the kernel count memory where possible").tag(config=True)
-    check_integrity = Bool(True, help="notice replaced functions of libraries, builtins and IPython").tag(config=True)
+    check_integrity = Bool(
+        True, help="notice replaced functions of libraries, builtins and IPython"
+    ).tag(config=True)
 
     interrupt_on_timeout = Bool(False)  # a time-out ends the kernel
     iopub_timeout = Integer(10)
@@ -143,6 +144,7 @@ class ContainedExecute(Execute):
         NotebookClient.__init__(self, nb)
         self.resources = resources
         self.start_over()
+        self.reference = reference_prints(tuple(self.readable)) if self.check_integrity else None
         with self._kernel():
             for index, cell in enumerate(nb.cells):
                 if cell.cell_type == "code":
@@ -165,8 +167,16 @@ class ContainedExecute(Execute):
         limits, began = self.limits(), time.monotonic()
         user = "own uid" if sandbox.own_uid() and not self.user_namespace else "user namespace"
         self.report.user = user
-        settings = {"limits": asdict(limits), "user": user, "cgroups": self.use_cgroups, "fonts": font_list()}
-        settings |= {"hide": [str(p) for p in self.hide], "readable": [str(p) for p in self.readable]}
+        settings = {
+            "limits": asdict(limits),
+            "user": user,
+            "cgroups": self.use_cgroups,
+            "fonts": font_list(),
+        }
+        settings |= {
+            "hide": [str(p) for p in self.hide],
+            "readable": [str(p) for p in self.readable],
+        }
         self.folder = Path(tempfile.mkdtemp(prefix="contain-"))
         if len(str(self.folder)) > 80:  # a Unix socket's path has at most 107 bytes
             shutil.rmtree(self.folder)
@@ -179,7 +189,9 @@ class ContainedExecute(Execute):
                 self.start_new_kernel_client()
             except Exception as error:
                 seen = self._stop()
-                raise ContainmentError(f"the contained kernel did not start: {seen.get('log') or error}") from error
+                raise ContainmentError(
+                    f"the contained kernel did not start: {seen.get('log') or error}"
+                ) from error
             self.report.start_seconds = time.monotonic() - began
             self.deadline = time.monotonic() + limits.notebook_seconds
             yield
@@ -203,7 +215,10 @@ class ContainedExecute(Execute):
             run_sync(km.cleanup_resources)()
         with contextlib.suppress(OSError, ValueError):
             self.seen = json.loads((self.folder / "report.json").read_text())
-            self.report.peak_memory, self.report.memory_by = self.seen["peak_memory"], self.seen["memory_by"]
+            self.report.peak_memory, self.report.memory_by = (
+                self.seen["peak_memory"],
+                self.seen["memory_by"],
+            )
             self.report.network = sorted({" ".join(words) for words in self.seen["network"]})
             return self.seen
         return {}
@@ -234,7 +249,13 @@ class ContainedExecute(Execute):
             self.execute_cell(cell, index, store_history=not graded)
         except CellTimeoutError as error:
             late = time.monotonic() >= self.deadline
-            reason = "OutputLimit" if "IOPub" in str(error) else "NotebookTimeLimit" if late else "CellTimeLimit"
+            reason = (
+                "OutputLimit"
+                if "IOPub" in str(error)
+                else "NotebookTimeLimit"
+                if late
+                else "CellTimeLimit"
+            )
         except Exception as error:  # also what a broken or forged message raises in the client
             reason = "" if isinstance(error, DeadKernelError) else "KernelDied"
             self.log.debug("the contained kernel's client: %r", error)
@@ -248,8 +269,14 @@ class ContainedExecute(Execute):
             self._end(cell, name, reason)
         self._cut(cell)
         ended = next((o.ename for o in cell.outputs if o.output_type == "error"), "well")
+        seconds = time.monotonic() - began
         self.report.cells.append(
-            {"grade_id": name if settings else None, "index": index, "seconds": time.monotonic() - began, "ended": ended}
+            {
+                "grade_id": settings.get("grade_id"),
+                "index": index,
+                "seconds": seconds,
+                "ended": ended,
+            }
         )
 
     def _end(self, cell: NotebookNode, name: str | int, reason: str) -> None:
@@ -261,82 +288,6 @@ class ContainedExecute(Execute):
         self.report.stopped_at = name
         cell.outputs = [o for o in cell.outputs if o.output_type != "error"]
         self._error(cell, reason)
-
-    def _error(self, cell: NotebookNode, ename: str, more: str = "") -> None:
-        text = ENAMES[ename] + (f": {more}" if more else "")
-        output = nbformat.v4.new_output("error", ename=ename, evalue=text, traceback=[f"{ename}: {text}"])
-        cell.outputs.append(output)
-
-    # -- what a graded cell is worth ------------------------------------------------------------------------------
-
-    def _judge(self, cell: NotebookNode, name: str, mark: str) -> str | None:
-        """See to it that a cell without an error output has run to its end and been checked by untouched code.
-
-        Returns why the kernel must be ended now, or None.
-        """
-        for output in cell.outputs:
-            if output.output_type == "stream" and output.name == "stderr":
-                output.name = "stdout"
-        failed = any(output.output_type == "error" for output in cell.outputs)
-        if not failed:
-            self._partial(cell)
-        if not self.check_integrity:
-            return None
-        answer, reason = self._ask(mark)
-        if reason is not None:
-            return reason
-        found = ["the kernel does not answer the question what was changed"]
-        if answer is not None:
-            found = integrity.changes(reference_prints(self.limits(), tuple(self.readable)), answer, cell.source)
-        if found:
-            self.report.tampered[name] = found
-            more = "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
-            if not failed:
-                self._error(cell, "Tampered", more)
-        elif mark and answer["reached"] != mark and not failed:
-            self._error(cell, "NotReached")
-        return None
-
-    def _partial(self, cell: NotebookNode) -> None:
-        """Let a result stand as a partial grade only if the cell ends in an expression, and the number is one."""
-        body = ast.parse(cell.source).body if integrity.used_builtins(cell.source) else []
-        intended = bool(body) and isinstance(body[-1], ast.Expr)
-        results = [output for output in cell.outputs if output.output_type == "execute_result"]
-        for output in results:
-            cell.outputs.remove(output)
-        if not (intended and results):
-            return
-        try:
-            value = float(results[-1].data["text/plain"])
-            good = 0 <= value <= float(cell.metadata["nbgrader"]["points"])
-        except (KeyError, TypeError, ValueError):
-            good = False
-        if good:
-            cell.outputs.append(results[-1])
-        else:
-            self._error(cell, "BadPartialGrade")
-
-    def _ask(self, mark: str = "") -> tuple[dict | None, str | None]:
-        """The probe's answer (None if it is none), and why the kernel must be ended (None if it need not)."""
-        until = time.monotonic() + 30
-        try:
-            asked = self.kc.execute(
-                "", silent=True, store_history=False, user_expressions={"it": integrity.question(mark)}
-            )
-            while time.monotonic() < until:
-                try:
-                    reply = run_sync(self.kc.get_shell_msg)(timeout=0.5)
-                except Empty:
-                    if not run_sync(self.kc.is_alive)():
-                        return None, ""
-                    continue
-                if reply["parent_header"].get("msg_id") == asked:
-                    it = reply["content"].get("user_expressions", {}).get("it", {})
-                    return integrity.read(it.get("data", {}).get("text/plain", "")), None
-        except Exception as error:  # a broken or forged message
-            self.log.debug("the contained kernel's client: %r", error)
-            return None, "KernelDied"
-        return None, "CellTimeLimit"
 
     # -- time and output ------------------------------------------------------------------------------------------
 
@@ -371,7 +322,10 @@ class ContainedExecute(Execute):
                 left -= len(text)
             elif output.output_type == "error":
                 if sum(map(len, output.traceback)) > 20_000:
-                    output.traceback = [*(line[:2000] for line in output.traceback[:4]), "... traceback cut ..."]
+                    output.traceback = [
+                        *(line[:2000] for line in output.traceback[:4]),
+                        "... traceback cut ...",
+                    ]
                 output.evalue = output.evalue[:2000]
             else:
                 left -= len(json.dumps(output.data))
@@ -380,9 +334,9 @@ class ContainedExecute(Execute):
 
 
 @functools.cache
-def reference_prints(limits: Limits, readable: tuple[str, ...] = ()) -> dict:
+def reference_prints(readable: tuple[str, ...] = ()) -> dict:
     """Fingerprints in a fresh contained kernel with the same libraries, taken once a process."""
-    fresh = ContainedExecute(**asdict(limits), readable=list(readable), check_integrity=False)
+    fresh = ContainedExecute(cell_seconds=300.0, readable=list(readable), check_integrity=False)
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(integrity.IMPORTS)])
     NotebookClient.__init__(fresh, nb)
     fresh.start_over()
@@ -390,14 +344,16 @@ def reference_prints(limits: Limits, readable: tuple[str, ...] = ()) -> dict:
         fresh._cell(nb.cells[0], 0)
         answer, _ = fresh._ask()
     if answer is None:
-        raise ContainmentError(f"a fresh kernel cannot be examined: {nb.cells[0].outputs or fresh.report}")
+        raise ContainmentError(
+            f"a fresh kernel cannot be examined: {nb.cells[0].outputs or fresh.report}"
+        )
     return answer
 
 
 def contained_execute(
-    nb: NotebookNode, limits: Limits = Limits(), *, hide=(), readable=(), **traits
+    nb: NotebookNode, limits: Limits | None = None, *, hide=(), readable=(), **traits
 ) -> ExecutionReport:
     """Execute a notebook in place and return what happened; further keywords are traits of ContainedExecute."""
     lists = {"hide": [str(p) for p in hide], "readable": [str(p) for p in readable]}
-    executor = ContainedExecute(**asdict(limits), **lists, **traits)
+    executor = ContainedExecute(**asdict(limits or Limits()), **lists, **traits)
     return executor.preprocess(nb, {})[1]["containment"]

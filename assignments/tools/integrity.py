@@ -128,14 +128,19 @@ def changes(reference: dict, answer: dict, source: str = "") -> list[str]:
     loaded = {name.rpartition(".")[0] for name in answer["functions"]}
     for name, value in reference["functions"].items():
         if name.rpartition(".")[0] in loaded and answer["functions"].get(name) != value:
-            found.append(f"{name} was replaced" if name in answer["functions"] else f"{name} was removed")
+            found.append(
+                f"{name} was replaced" if name in answer["functions"] else f"{name} was removed"
+            )
     for name, value in reference["hooks"].items():
         now = answer["hooks"].get(name)
         if now != value:
             more = [word for word in now or [] if word not in value]
             found.append(f"{name} changed" + (f" ({', '.join(more[:3])})" if more else ""))
     hidden = set(answer["shadows"]) - set(reference["shadows"])
-    found += [f"the notebook's own `{name}` hides the builtin" for name in sorted(hidden & used_builtins(source))]
+    found += [
+        f"the notebook's own `{name}` hides the builtin"
+        for name in sorted(hidden & used_builtins(source))
+    ]
     return found
 
 
@@ -146,10 +151,21 @@ def read(text: str) -> dict | None:
         good = (
             all(isinstance(answer[key], dict) for key in ("functions", "hooks"))
             and isinstance(answer["shadows"], list)
-            and all(isinstance(v, list) and all(isinstance(w, str) for w in v) for v in answer["hooks"].values())
+            and all(
+                isinstance(v, list) and all(isinstance(w, str) for w in v)
+                for v in answer["hooks"].values()
+            )
             and all(isinstance(w, str) for w in answer["shadows"])
         )
-    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError, AttributeError):
+    except (
+        ValueError,
+        SyntaxError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+        AttributeError,
+    ):
         return None
     return answer if good else None
 
@@ -161,7 +177,9 @@ def suspicious(nb: NotebookNode) -> list[tuple[int, str, str]]:
         locked = cell.metadata.get("nbgrader", {}).get("locked")
         if cell.cell_type != "code" or locked:
             continue
-        lines = [line for line in cell.source.split("\n") if not line.lstrip().startswith(("%", "!"))]
+        lines = [
+            line for line in cell.source.split("\n") if not line.lstrip().startswith(("%", "!"))
+        ]
         if len(lines) < len(cell.source.split("\n")):
             found.append((index, "%", "a magic or shell command"))
         try:

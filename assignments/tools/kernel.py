@@ -5,6 +5,7 @@ descriptor), connection (path), check (path of the integrity module). Needs noth
 ipykernel.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -52,10 +53,8 @@ def listen(report: int) -> None:
         else:
             return
         if isinstance(address, tuple):  # a str or bytes is a Unix socket
-            try:
+            with contextlib.suppress(OSError):
                 write(report, dumps([str(part)[:100] for part in address[:2]]).encode() + b"\n")
-            except OSError:
-                pass
 
     sys.addaudithook(hook)
 
@@ -72,7 +71,12 @@ def main() -> None:
     listen(settings["report"])
     sys.argv[1:] = []
     IPKernelApp.launch_instance(
-        ["-f", settings["connection"], "--HistoryManager.enabled=False", "--IPKernelApp.log_level=50"]
+        [
+            "-f",
+            settings["connection"],
+            "--HistoryManager.enabled=False",
+            "--IPKernelApp.log_level=50",
+        ]
     )
 
 

@@ -48,7 +48,11 @@ class ContainedKernelManager(AsyncKernelManager):
             client_factory=BoundedClient,
             **kwargs,
         )
-        settings = settings | {"folder": str(folder), "connection": self.connection_file, "parent": os.getpid()}
+        settings = settings | {
+            "folder": str(folder),
+            "connection": self.connection_file,
+            "parent": os.getpid(),
+        }
         (folder / "settings.json").write_text(json.dumps(settings))
         script = str(sandbox.TOOLS / "supervise.py")
         argv = [sys.executable, script, str(folder / "settings.json")]

@@ -17,21 +17,27 @@ import types
 import zlib
 
 LIBRARIES = ("numpy", "jax", "jaxlib", "flax", "optax")
-PUBLIC = (
-    "builtins math cmath operator functools itertools statistics random copy inspect unittest unittest.case "
-    "contextlib warnings json time numpy numpy.testing numpy.testing._private.utils numpy.linalg numpy.random "
-    "numpy.fft numpy._core.numeric numpy._core.fromnumeric numpy._core._methods numpy._core.multiarray "
-    "numpy._core.umath numpy._core.shape_base numpy._core.function_base numpy._core.arrayprint "
-    "numpy.lib._function_base_impl numpy.lib._shape_base_impl numpy.lib._ufunclike_impl numpy.lib._type_check_impl "
-    "numpy.lib._nanfunctions_impl numpy.lib._twodim_base_impl numpy.lib._stride_tricks_impl numpy.linalg._linalg "
-    "jax jax.numpy jax.numpy.linalg jax.numpy.fft jax.nn jax.nn.initializers jax.random jax.lax jax.scipy.special "
-    "jax.scipy.stats.norm jax.tree jax.tree_util jax.test_util jax._src.api jax._src.array jax._src.core "
-    "jax._src.pjit jax._src.numpy.array_methods jax._src.numpy.reductions jax._src.numpy.ufuncs "
-    "jax._src.numpy.lax_numpy jax._src.public_test_util jax._src.nn.functions jax._src.random "
-    "flax flax.nnx optax optax.losses optax.tree optax.tree_utils "
-    "IPython.core.interactiveshell IPython.core.displayhook IPython.core.compilerop IPython.core.async_helpers "
-    "ipykernel.ipkernel ipykernel.kernelbase ipykernel.zmqshell ipykernel.iostream jupyter_client.session"
-).split()
+# fmt: off
+PUBLIC = [
+    "builtins", "math", "cmath", "operator", "functools", "itertools", "statistics", "random",
+    "copy", "inspect", "unittest", "unittest.case", "contextlib", "warnings", "json", "time",
+    "numpy", "numpy.testing", "numpy.testing._private.utils", "numpy.linalg", "numpy.random",
+    "numpy.fft", "numpy._core.numeric", "numpy._core.fromnumeric", "numpy._core._methods",
+    "numpy._core.multiarray", "numpy._core.umath", "numpy._core.shape_base",
+    "numpy._core.function_base", "numpy._core.arrayprint", "numpy.lib._function_base_impl",
+    "numpy.lib._shape_base_impl", "numpy.lib._ufunclike_impl", "numpy.lib._type_check_impl",
+    "numpy.lib._nanfunctions_impl", "numpy.lib._twodim_base_impl", "numpy.lib._stride_tricks_impl",
+    "numpy.linalg._linalg", "jax", "jax.numpy", "jax.numpy.linalg", "jax.numpy.fft", "jax.nn",
+    "jax.nn.initializers", "jax.random", "jax.lax", "jax.scipy.special", "jax.scipy.stats.norm",
+    "jax.tree", "jax.tree_util", "jax.test_util", "jax._src.api", "jax._src.array", "jax._src.core",
+    "jax._src.pjit", "jax._src.numpy.array_methods", "jax._src.numpy.reductions",
+    "jax._src.numpy.ufuncs", "jax._src.numpy.lax_numpy", "jax._src.public_test_util",
+    "jax._src.nn.functions", "jax._src.random", "flax", "flax.nnx", "optax", "optax.losses",
+    "optax.tree", "optax.tree_utils", "IPython.core.interactiveshell", "IPython.core.displayhook",
+    "IPython.core.compilerop", "IPython.core.async_helpers", "ipykernel.ipkernel",
+    "ipykernel.kernelbase", "ipykernel.zmqshell", "ipykernel.iostream", "jupyter_client.session",
+]
+# fmt: on
 
 FUNCTION, CODE = types.FunctionType, types.CodeType
 BUILTIN = (
@@ -75,7 +81,14 @@ def words(value, depth):
                 cells.append(None)
         inner = value.__dict__.get("__wrapped__")
         default = [type(d).__name__ for d in value.__defaults__ or ()]
-        return ["function", value.__module__, code(value.__code__), default, cells, words(inner, depth - 1)]
+        return [
+            "function",
+            value.__module__,
+            code(value.__code__),
+            default,
+            cells,
+            words(inner, depth - 1),
+        ]
     if kind is types.MethodType:
         return ["method", words(value.__func__, depth - 1), type(value.__self__).__qualname__]
     if kind in BUILTIN:
@@ -94,7 +107,13 @@ def words(value, depth):
             found = words(member, 1) if name not in ("__annotate__", "__annotate_func__") else None
             if found is not None:
                 members[name] = found
-        return ["class", value.__module__, value.__qualname__, [b.__qualname__ for b in value.__bases__], members]
+        return [
+            "class",
+            value.__module__,
+            value.__qualname__,
+            [b.__qualname__ for b in value.__bases__],
+            members,
+        ]
     if kind.__module__ == "numpy" and kind.__name__ == "ufunc":
         return ["ufunc", value.__name__, value.nin, value.nout, value.types]
     if isinstance(value, functools.partial):
@@ -111,7 +130,7 @@ def print_of(value, known):
     """A short number for the words of a value, or None for data; `known` holds those of values met before."""
     if id(value) not in known:
         found = words(value, 2)
-        known[id(value)] = None if found is None else "%08x" % zlib.crc32(repr(found).encode())
+        known[id(value)] = None if found is None else f"{zlib.crc32(repr(found).encode()):08x}"
     return known[id(value)]
 
 
@@ -140,14 +159,19 @@ def installed(path):
 def name_of(function):
     """A function's full name, for people."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return "%s.%s" % (getattr(function, "__module__", None) or type(function).__module__, name)
+    module = getattr(function, "__module__", None) or type(function).__module__
+    return f"{module}.{name}"
 
 
 def hooks(user):
     """What could run beside or instead of the cells; equal in all kernels whose notebook leaves them alone."""
     found = {
-        "sys.settrace": [name_of(f) for f in (sys.gettrace(), threading.gettrace()) if f is not None],
-        "sys.setprofile": [name_of(f) for f in (sys.getprofile(), threading.getprofile()) if f is not None],
+        "sys.settrace": [
+            name_of(f) for f in (sys.gettrace(), threading.gettrace()) if f is not None
+        ],
+        "sys.setprofile": [
+            name_of(f) for f in (sys.getprofile(), threading.getprofile()) if f is not None
+        ],
         "sys.meta_path": [name_of(f) for f in sys.meta_path if stranger(f)],
         "sys.path_hooks": [name_of(f) for f in sys.path_hooks if stranger(f)],
         "sys.excepthook": [name_of(f) for f in (sys.excepthook, sys.unraisablehook) if foreign(f)],
@@ -167,7 +191,10 @@ def hooks(user):
         if thread == threading.main_thread().ident:
             continue
         while frame is not None:
-            if not (installed(frame.f_code.co_filename) or frame.f_code.co_filename.startswith("<frozen")):
+            if not (
+                installed(frame.f_code.co_filename)
+                or frame.f_code.co_filename.startswith("<frozen")
+            ):
                 found["threads"].append(frame.f_code.co_name)
                 break
             frame = frame.f_back
@@ -176,7 +203,9 @@ def hooks(user):
     for name in modules:
         module = sys.modules[name]
         file = getattr(module, "__file__", None)
-        if not isinstance(module, types.ModuleType) or (isinstance(file, str) and not installed(file)):
+        if not isinstance(module, types.ModuleType) or (
+            isinstance(file, str) and not installed(file)
+        ):
             found["sys.modules"].append(name)
     shell = sys.modules["ipykernel.zmqshell"].ZMQInteractiveShell._instance
     if shell is None:
@@ -193,10 +222,16 @@ def hooks(user):
             *shell.input_transformers_post,
         ]
     ]
-    found["IPython exception handlers"] = [str(len(shell.custom_exceptions)), name_of(shell.CustomTB)]
+    found["IPython exception handlers"] = [
+        str(len(shell.custom_exceptions)),
+        name_of(shell.CustomTB),
+    ]
     found["IPython settings"] = [shell.ast_node_interactivity, type(shell.compile).__qualname__]
     found["IPython events"] = [
-        "%s %s" % (event, name_of(f)) for event, fs in shell.events.callbacks.items() for f in fs if foreign(f)
+        f"{event} {name_of(f)}"
+        for event, fs in shell.events.callbacks.items()
+        for f in fs
+        if foreign(f)
     ]
     # An attribute of an instance hides the method of its class.
     for label, thing in (
@@ -211,8 +246,12 @@ def hooks(user):
     ):
         own = getattr(thing, "__dict__", {})
         found[label] = [type(thing).__qualname__]
-        found[label] += sorted(k for k, v in own.items() if k in dir(type(thing)) and isinstance(v, FUNCTION))
-        found[label] += sorted(k for k, v in own.items() if k != "CustomTB" and callable(v) and foreign(v))
+        found[label] += sorted(
+            k for k, v in own.items() if k in dir(type(thing)) and isinstance(v, FUNCTION)
+        )
+        found[label] += sorted(
+            k for k, v in own.items() if k != "CustomTB" and callable(v) and foreign(v)
+        )
     found["kernel"] += [name_of(f) for f in shell.kernel.shell_handlers.values() if foreign(f)]
     found["notebook's own __builtins__"] = [type(user.get("__builtins__")).__name__]
     return found
@@ -228,12 +267,21 @@ def answer(user, mark):
         for name, value in list(vars(module).items()):
             if name.startswith("__") and label != "builtins":
                 continue
-            if label.startswith(("jax", "flax", "optax")) and isinstance(value, type):
-                if value.__module__ != label and label != "jax._src.array":
-                    continue
+            elsewhere = isinstance(value, type) and value.__module__ != label
+            if (
+                elsewhere
+                and label.startswith(("jax", "flax", "optax"))
+                and label != "jax._src.array"
+            ):
+                continue
             found = print_of(value, known)
             if found is not None:
-                functions["%s.%s" % (label, name)] = found
-    shadows = sorted(set(vars(builtins)) & set(user) - {"__name__", "__doc__", "__loader__", "__spec__", "__package__"})
+                functions[f"{label}.{name}"] = found
+    shadows = sorted(
+        set(vars(builtins))
+        & set(user) - {"__name__", "__doc__", "__loader__", "__spec__", "__package__"}
+    )
     reached = user.pop(mark, None) if mark else None
-    return json.dumps({"functions": functions, "hooks": hooks(user), "shadows": shadows, "reached": reached})
+    return json.dumps(
+        {"functions": functions, "hooks": hooks(user), "shadows": shadows, "reached": reached}
+    )

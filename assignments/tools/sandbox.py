@@ -6,7 +6,6 @@ plus a home of limited size in memory. This module needs the standard library an
 """
 
 import functools
-import json
 import os
 import platform
 import re
@@ -20,7 +19,15 @@ HOME = "/home/student"
 INSIDE = "/run/contain"  # sockets, connection file and kernel.py, inside
 FIRST_UID = 2_000_000_000  # plus the supervisor's process id: no two sandboxes share one
 WORKING = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix/store", "gnu/store")
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "fonts", "localtime", "mime.types")
+ETC = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "fonts",
+    "localtime",
+    "mime.types",
+)
 TOOLS = Path(__file__).resolve().parent
 
 
@@ -89,17 +96,24 @@ def binds(readable: tuple[str, ...], hide: tuple[str, ...]) -> list[str]:
     hidden = [Path(p).resolve() for p in hide]
     for path in hidden:
         if path in steps:
-            raise ValueError(f"{path} cannot be hidden: Python or the system needs it; move the course elsewhere")
+            raise ValueError(
+                f"{path} cannot be hidden: Python or the system needs it; move the course elsewhere"
+            )
         if any(other in path.parents for other in steps):
             steps[path] = "hide"
-    made = {Path("/"), *(parent for place in (HOME, INSIDE, "/tmp/x") for parent in Path(place).parents)}
+    made = {
+        Path("/"),
+        *(parent for place in (HOME, INSIDE, "/tmp/x") for parent in Path(place).parents),
+    }
     for path in sorted(steps, key=lambda p: (len(p.parts), str(p))):
-        if steps[path] == "bind" and any(steps.get(parent) == "bind" for parent in path.parents):
-            if not any(steps.get(parent) == "hide" for parent in path.parents):
-                continue
+        above = {steps.get(parent) for parent in path.parents}
+        if steps[path] == "bind" and "bind" in above and "hide" not in above:
+            continue
         # bubblewrap would copy the mode of parents: /root, say, could not be passed
         for parent in reversed(path.parents):
-            if parent not in made and not any(above in steps for above in (parent, *parent.parents)):
+            if parent not in made and not any(
+                above in steps for above in (parent, *parent.parents)
+            ):
                 arguments += ["--perms", "0755", "--dir", str(parent)]
                 made.add(parent)
         if steps[path] == "bind":
@@ -114,7 +128,12 @@ def binds(readable: tuple[str, ...], hide: tuple[str, ...]) -> list[str]:
 
 def writable(limits: Limits) -> dict[str, int]:
     """Where the hand-in may write, all in memory, and how many bytes."""
-    return {HOME: limits.disk, "/tmp": limits.disk // 2, "/dev/shm": limits.disk // 4, INSIDE: 2**20}
+    return {
+        HOME: limits.disk,
+        "/tmp": limits.disk // 2,
+        "/dev/shm": limits.disk // 4,
+        INSIDE: 2**20,
+    }
 
 
 def environment(cpus: int) -> dict[str, str]:
@@ -138,7 +157,9 @@ def environment(cpus: int) -> dict[str, str]:
     for name in ("TZ", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "JAX_ENABLE_X64"):
         if name in os.environ:
             inside[name] = os.environ[name]
-    user_site = [p for p in sys.path if ".local" in Path(p).parts and Path(p).name == "site-packages"]
+    user_site = [
+        p for p in sys.path if ".local" in Path(p).parts and Path(p).name == "site-packages"
+    ]
     if user_site:
         inside["PYTHONUSERBASE"] = str(Path(user_site[0]).parents[2])
     return inside
@@ -161,7 +182,13 @@ def command(
     descriptors, too.
     """
     line = ["bwrap", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "hand-in"]
-    line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    line += [
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
     if uid is None:
         line += ["--unshare-user", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]
     else:
@@ -169,7 +196,9 @@ def command(
     for name, value in environment(limits.cpus).items():
         line += ["--setenv", name, value]
     line += ["--proc", "/proc", "--dev", "/dev"]
-    for place, size in writable(limits).items():  # first, because Python may be installed below one of them
+    for place, size in writable(
+        limits
+    ).items():  # first, because Python may be installed below one of them
         line += ["--perms", "0777", "--size", str(size), "--tmpfs", place]
     line += binds(readable, hide)
     if fonts:
@@ -189,15 +218,21 @@ def command(
 def containment_available() -> tuple[str, ...]:
     """What keeps hand-ins from being contained on this machine, and what to do; empty if nothing does."""
     if platform.system() != "Linux":
-        return (f"hand-ins are contained on Linux only, and this is {platform.system()}: use Linux, WSL 2 or a VM",)
+        return (
+            f"hand-ins are contained on Linux only, and this is {platform.system()}: use Linux, WSL 2 or a VM",
+        )
     if shutil.which("bwrap") is None:
         return ("bubblewrap is missing: install the package `bubblewrap` (apt-get, dnf, pacman)",)
     answer = subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout
     version = tuple(int(number) for number in re.findall(r"\d+", answer)[:2])
     if version < (0, 6):
-        return (f"bubblewrap {answer.strip() or 'of unknown version'} is too old: 0.6 or newer is needed",)
+        return (
+            f"bubblewrap {answer.strip() or 'of unknown version'} is too old: 0.6 or newer is needed",
+        )
     uid = FIRST_UID + os.getpid() if own_uid() else None
-    trial = subprocess.run([*command(Limits(), uid=uid), "true"], capture_output=True, text=True, timeout=30)
+    trial = subprocess.run(
+        [*command(Limits(), uid=uid), "true"], capture_output=True, text=True, timeout=30
+    )
     if trial.returncode == 0:
         return ()
     if uid is None:

@@ -39,7 +39,13 @@ class Watch:
     def __init__(self, first: int, limits: sandbox.Limits, group: cgroups.Group | None) -> None:
         import psutil
 
-        self.psutil, self.first, self.limits, self.group, self.peak = psutil, first, limits, group, 0
+        self.psutil, self.first, self.limits, self.group, self.peak = (
+            psutil,
+            first,
+            limits,
+            group,
+            0,
+        )
 
     def look(self) -> str | None:
         """The name of a limit that is passed, or None."""
@@ -69,7 +75,9 @@ class Watch:
         return "TaskLimit" if tasks > 2 * self.limits.tasks else None
 
 
-def start(settings: dict, limits: sandbox.Limits, group: cgroups.Group | None) -> tuple[int, int, int, int]:
+def start(
+    settings: dict, limits: sandbox.Limits, group: cgroups.Group | None
+) -> tuple[int, int, int, int]:
     """Fork bubblewrap. Returns its process id, and the descriptors of its info, of the reports and of the log."""
     uid = sandbox.FIRST_UID + os.getpid() if settings["user"] == "own uid" else None
     connection = json.loads(Path(settings["connection"]).read_text())
@@ -167,13 +175,17 @@ def main() -> None:
                 status = os.waitstatus_to_exitcode(code)
                 break
             reason = watch.look() if watch is not None else None
-            if looked - began > limits.notebook_seconds + 30:  # the grader should have ended it by now
+            if (
+                looked - began > limits.notebook_seconds + 30
+            ):  # the grader should have ended it by now
                 reason = "NotebookTimeLimit"
     finally:
         if status is None:
             for process in filter(None, (first, child)):
                 with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)  # `first` is process 1 inside: the rest go with it
+                    os.kill(
+                        process, signal.SIGKILL
+                    )  # `first` is process 1 inside: the rest go with it
             os.waitpid(child, 0)
         if group is not None:
             if reason is None and status is not None and group.killed():

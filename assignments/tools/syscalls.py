@@ -83,6 +83,6 @@ def program(machine: str | None = None) -> bytes | None:
         struct.pack("=HBBI", opcode, skip(true, i), skip(false, i), constant)
         for i, (opcode, true, false, constant) in enumerate(steps)
     ]
-    for value in (ALLOW, FAIL | errno.EPERM, FAIL | errno.ENOSYS):
-        code.append(struct.pack("=HBBI", RETURN, 0, 0, value))
+    ends_with = (ALLOW, FAIL | errno.EPERM, FAIL | errno.ENOSYS)
+    code += [struct.pack("=HBBI", RETURN, 0, 0, value) for value in ends_with]
     return b"".join(code)
