@@ -42,6 +42,8 @@ def test_all_chapters_are_here():
         "concepts-training",
         "corrections",
         *gan_pages,
+        "outlook-flow",
+        "outlook-speed",
         "own-images",
         "scaling",
         "vae-bound",

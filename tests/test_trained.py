@@ -20,7 +20,7 @@ CHAPTERS = {  # the models that each loads, and how many smaller ones it still t
     "04-cnn": (["cnn-mnist", "cnn-cifar10"], 2),
     "cnn-recipe": (["fast"], 0),
     "05-vae": (["vae", "gan"], 2),  # two latents; with labels
-    "06-outlook": (["flow"], 0),
+    "outlook-flow": (["flow"], 0),
 }
 SHOWN = ["gan-conditional"]  # on pages that train nothing
 NAMES = sorted({*SHOWN, *(name for names, _ in CHAPTERS.values() for name in names)})

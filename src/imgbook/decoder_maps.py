@@ -5,10 +5,10 @@ explanation; changing a latent and looking is the experiment that it can be held
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.tree_util import Partial
 
 
@@ -33,7 +33,7 @@ def moves(decode: Partial, z: jax.Array, size: jax.Array) -> jax.Array:
 
 
 def of_other_latents(maps: jax.Array) -> jax.Array:
-    """Maps `[N, L, H, W]`, each latent with the map of the next one: right image, wrong latent. ValueError for L < 2."""
+    """Maps `[N, L, H, W]`, each latent with the map of the next: right image, wrong latent. ValueError if L is 1."""
     if maps.shape[1] < 2:
         raise ValueError(f"maps have {maps.shape[1]} latent; expected at least 2")
     return jnp.roll(maps, 1, axis=1)
@@ -66,6 +66,9 @@ def agreement(maps: jax.Array, truth: jax.Array, similarity: Callable) -> jax.Ar
     return similarity(*flat).reshape(n, latents)  # [N * L] -> [N, L]
 
 
-def decoder_of(graphdef: object, state: object, network: Callable) -> Partial:
-    """`decode` of a network split into its structure and arrays: `network(graphdef, state, z)` gives the images."""
-    return Partial(partial(network, graphdef), state)
+def decoder_of(network: Callable, model: nnx.Module) -> Partial:
+    """`decode` of a Flax module: `network(graphdef, state, z)` gives the images of a module split into these two.
+
+    Modules of one structure share their compiled programs, so `network` has to be the same function for them.
+    """
+    return Partial(network, *nnx.split(model))

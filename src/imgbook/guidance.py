@@ -41,15 +41,18 @@ class LabelledMixture:
 
     def means_of(self, label: int | None = None) -> jax.Array:
         """Centres `[K, 2]` of a class, or of all; ValueError for a label that no Gaussian has."""
+        return jnp.array(self._chosen(label))
+
+    def _chosen(self, label: int | None) -> list[tuple[float, float]]:
         if label is not None and label not in self.labels:
             known = ", ".join(map(str, sorted(set(self.labels))))
             raise ValueError(f"label = {label}; allowed: {known}")
         pairs = zip(self.means, self.labels, strict=True)
-        return jnp.array([mean for mean, own in pairs if label in (None, own)])
+        return [mean for mean, own in pairs if label in (None, own)]
 
     def log_density(self, x: np.ndarray, label: int | None = None) -> np.ndarray:
         """log p(x), or log p(x | label), at points `[..., 2]`."""
-        means = np.asarray(self.means_of(label), np.float64)
+        means = np.array(self._chosen(label))
         squares = ((np.asarray(x, np.float64)[..., None, :] - means) ** 2).sum(-1)
         constant = np.log(len(means) * 2 * np.pi * self.std**2)
         return np.logaddexp.reduce(-squares / (2 * self.std**2), axis=-1) - constant

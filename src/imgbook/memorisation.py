@@ -7,7 +7,6 @@ width zero at every training image. Followed to the end it can only arrive at on
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from imgbook import metrics, vector_flow

@@ -12,7 +12,14 @@ from imgbook import plotting
 from imgbook.plotting import COLORS
 
 
-def label(ax: Axes, words: str, at: tuple[float, float], color: str, by: tuple[float, float] = (6, 0), **text: object) -> None:  # fmt: skip
+def label(
+    ax: Axes,
+    words: str,
+    at: tuple[float, float],
+    color: str,
+    by: tuple[float, float] = (6, 0),
+    **text: object,
+) -> None:
     """Words beside a point, in a readable shade of its colour."""
     ax.annotate(
         words,
@@ -38,7 +45,16 @@ def draw_sizes(
     for ax, (measure, sets) in zip(axes, values.items(), strict=True):
         for name, draws in sets.items():
             color = COLORS[hues[name]]
-            ax.errorbar(sizes, draws.mean(1), draws.std(1, ddof=1), fmt="o-", color=color, ms=4, label=name, linewidth=1)  # fmt: skip
+            ax.errorbar(
+                sizes,
+                draws.mean(1),
+                draws.std(1, ddof=1),
+                fmt="o-",
+                color=color,
+                ms=4,
+                label=name,
+                linewidth=1,
+            )
         ax.set(xscale="log", xlabel="images in the set", ylabel=measure)
         ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
         ax.minorticks_off()
@@ -52,7 +68,9 @@ def draw_sizes(
 def draw_signals(rows: Mapping[str, np.ndarray], colors: Sequence[str]) -> Figure:
     """Signals `{name: [n, length]}`, a row of small curves for each name, all on one scale."""
     count = len(next(iter(rows.values())))
-    fig, axes = plt.subplots(len(rows), count, figsize=(7.4, 1.05 * len(rows)), sharex=True, sharey=True)  # fmt: skip
+    fig, axes = plt.subplots(
+        len(rows), count, figsize=(7.4, 1.05 * len(rows)), sharex=True, sharey=True
+    )
     for line, (name, signals), color in zip(axes, rows.items(), colors, strict=True):
         for ax, signal in zip(line, signals, strict=True):
             ax.plot(signal, color=COLORS[color], linewidth=1.2)
@@ -72,7 +90,12 @@ def draw_calls(
     for name, value in lines.items():
         ax.axhline(value, color=COLORS["data"], linestyle="--", linewidth=1)
         label(ax, name, (calls[0], value), COLORS["data"], (0, -8 if value > 0.5 else 7))
-    ax.set(xscale="log", xlabel="calls of the velocity", ylabel="samples near a mode", ylim=(-0.03, 1.06))  # fmt: skip
+    ax.set(
+        xscale="log",
+        xlabel="calls of the velocity",
+        ylabel="samples near a mode",
+        ylim=(-0.03, 1.06),
+    )
     ax.set_xticks(calls, [str(n) for n in calls])
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(PercentFormatter(1))
@@ -103,7 +126,14 @@ def draw_guidance(
     fig, axes = plt.subplots(1, len(laws), figsize=(7.4, 2.7), sharex=True, sharey=True)
     for ax, (weight, law) in zip(axes, laws.items(), strict=True):
         box = (-extent, extent, -extent, extent)
-        ax.imshow(law.T, origin="lower", extent=box, cmap="Greys", vmax=1.6 * law.max(), interpolation="bilinear")  # fmt: skip
+        ax.imshow(
+            law.T,
+            origin="lower",
+            extent=box,
+            cmap="Greys",
+            vmax=1.6 * law.max(),
+            interpolation="bilinear",
+        )
         ax.plot(*points[weight][:500].T, ".", ms=2, color=COLORS["generator"], rasterized=True)
         ax.set_title(f"w = {weight:g}", loc="left")
         ax.set(xlim=(-4.6, 2.6), ylim=(-3.4, 3.4), aspect="equal", xlabel="first coordinate")
@@ -137,9 +167,18 @@ def draw_nearness(ratios: Mapping[str, np.ndarray], roles: Sequence[str], below:
     """Cumulative shares of nearest over second-nearest distance `{name: [N]}`; the dashed line marks a copy."""
     fig, ax = plt.subplots(figsize=(6.4, 3.1))
     for (name, values), role in zip(ratios.items(), roles, strict=True):
-        ax.plot(np.sort(values), np.arange(1, len(values) + 1) / len(values), color=COLORS[role], label=name)  # fmt: skip
+        ax.plot(
+            np.sort(values),
+            np.arange(1, len(values) + 1) / len(values),
+            color=COLORS[role],
+            label=name,
+        )
     ax.axvline(below, color=COLORS["theory"], linestyle="--", linewidth=1)
-    ax.set(xlabel="distance to the nearest / to the second nearest training image", ylabel="share of images", xlim=(-0.02, 1.02))  # fmt: skip
+    ax.set(
+        xlabel="distance to the nearest / to the second nearest training image",
+        ylabel="share of images",
+        xlim=(-0.02, 1.02),
+    )
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(fontsize=10)
     return fig

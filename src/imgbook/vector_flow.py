@@ -25,9 +25,9 @@ class VectorFlowConfig:
     dim: int
     hidden: int = 96
     time_features: int = 4  # cosines of the time that the network sees
-    batch_size: int = 64
+    batch_size: int = 128
     num_steps: int = 2000
-    learning_rate: float = 3e-3  # start of a cosine decay to zero
+    learning_rate: float = 5e-3  # start of a cosine decay to zero
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -135,7 +135,7 @@ def carry(velocity: Callable, x0: jax.Array, num_steps: int) -> jax.Array:
 # --- tones: data that are no images ---------------------------------------------------------------------------------
 
 
-def tones(key: jax.Array, n: int, length: int = 32, pitches: int = 3) -> jax.Array:
+def tones(key: jax.Array, n: int, length: int = 16, pitches: int = 3) -> jax.Array:
     """`n` pure tones `[n, length]` of power 1: sqrt(2) cos(2 pi f s / length + phase), f from 1 to `pitches`.
 
     Pitch and phase are drawn uniformly. ValueError unless 1 <= pitches < length / 2.
