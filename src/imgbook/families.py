@@ -32,7 +32,7 @@ FAMILIES = (
     Family("Gaussian, PCA", "closed form", 0, 1, True, False),
     Family("autoregressive", "likelihood,\npixel by pixel", 0, 2, False, True),
     Family("Boltzmann machine", "likelihood,\nby sampling", 1, 2, True, True),
-    Family("flow, diffusion", "regression on\nnoise and images", 2, 2, True, True),
+    Family("flow, diffusion", "a regression", 2, 2, True, True),
     Family("VAE", "bound of the\nlikelihood", 3, 1, True, True),
     Family("classifier", "likelihood\nof labels", 4, 0, False, True),
     Family("GAN", "a game of\ntwo networks", 4, 1, False, True),
@@ -41,32 +41,35 @@ FAMILIES = (
 
 def draw_map() -> Figure:
     """The families by what is known of p(x) and what a sample costs; a green circle for a latent of a given image."""
-    fig, ax = plt.subplots(figsize=(6.6, 5.2))
+    fig, ax = plt.subplots(figsize=(5.3, 5.8))
     green, grey = plotting.COLORS["encoder"], plotting.COLORS["theory"]
     for family in FAMILIES:
         x, y = family.cost, -family.known
         solid = "-" if family.network else "--"
         frame = dict(facecolor=plotting.PAPER, edgecolor=grey, linestyle=solid, linewidth=1.6)
         ax.add_patch(FancyBboxPatch((x - 0.4, y - 0.31), 0.8, 0.62, "round,pad=0.06", **frame))
-        top = 0.12 if "\n" not in family.trained else 0.2
-        ax.text(x, y + top, family.name, ha="center", va="center", weight="bold", fontsize=9)
-        ax.text(x, y - 0.14, family.trained, ha="center", va="center", fontsize=9, linespacing=1.1)
+        name, line = family.name.replace("Boltzmann ", "Boltzmann\n"), 0.135
+        heights = [line * (1 + words.count("\n")) for words in (name, family.trained)]
+        top = y + (sum(heights) + line / 2) / 2
+        style = dict(ha="center", va="top", fontsize=9, linespacing=1.05)
+        ax.text(x, top, name, weight="bold", **style)
+        ax.text(x, top - heights[0] - line / 2, family.trained, **style)
         if family.latent:
-            ax.plot(x + 0.43, y + 0.34, "o", ms=9, color=green, clip_on=False)
+            ax.plot(x + 0.44, y + 0.35, "o", ms=9, color=green, clip_on=False)
     ax.set_xticks(range(len(COST)), COST)
     ax.set_yticks([-i for i in range(len(KNOWN))], KNOWN)
-    ax.set(xlim=(-0.6, 2.6), ylim=(-4.6, 0.6), xlabel="what a sample costs")
+    ax.set(xlim=(-0.62, 2.6), ylim=(-4.6, 0.6), xlabel="what a sample costs")
     ax.set_ylabel("probability model: what is known of p(x)")
     legend = (
         (0.2, "bold: the family", plotting.INK),
-        (-0.15, "plain: its way to train", plotting.INK),
+        (-0.15, "plain: its training", plotting.INK),
         (-0.62, "solid frame: networks,\ndense or convolutional", plotting.label_color(grey)),
         (-1.12, "dashed frame: none", plotting.label_color(grey)),
         (-1.6, "      a latent of\n      a given image", plotting.label_color(green)),
     )
     for y, words, shade in legend:
-        ax.text(-0.5, y, words, va="center", fontsize=9, color=shade)
-    ax.plot(-0.43, -1.6, "o", ms=9, color=green)
+        ax.text(-0.54, y, words, va="center", fontsize=9, color=shade)
+    ax.plot(-0.47, -1.6, "o", ms=9, color=green)
     ax.grid(visible=False)
     return fig
 
@@ -110,8 +113,8 @@ def gives() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
          link("exact, if pixels are drawn", "05-vae", "where-the-blur-comes-from"), "one pass",
          link("yes, q(z given x)", "05-vae", "a-bound-that-can-be-maximised")),
         ("GAN", link("none", "05-vae", "beside-the-gan"), "exact", "one pass", "no, there is no encoder"),
-        ("flow, diffusion", "by solving an equation", link("up to the solver's steps", "06-outlook", "following-it"),
-         link("many passes", "06-outlook", "following-it"), "yes, as large as the image"),
+        ("flow, diffusion", "by solving an equation", link("up to the solver's steps", "outlook-flow", "following-it"),
+         link("many passes", "outlook-flow", "following-it"), "yes, as large as the image"),
     ]  # fmt: skip
     return header, rows
 
@@ -128,8 +131,8 @@ def gives_up() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         ("VAE", link("one loss; codes can be lost", "vae-rates", "codes-that-are-lost-and-what-brings-them-back"),
          likelihoods, *judged("vae")),
         ("GAN", link("two players, and many ways to fail", "gan-failures"), "none", *judged("gan")),
-        ("flow, diffusion", link("one loss, with a floor above zero", "06-outlook", "training"), NOT_MEASURED,
-         *(link("on points only", "06-outlook", "following-it"),) * 3),
+        ("flow, diffusion", link("one loss, with a floor above zero", "outlook-flow", "training"), NOT_MEASURED,
+         *(link("on points only", "outlook-flow", "following-it"),) * 3),
     ]  # fmt: skip
     return header, rows
 
@@ -151,7 +154,7 @@ def note() -> str:
         f"Records of preset {found['vae']['preset']} on the package's digits ({runs}); ±: standard deviation over "
         "seeds. Bound: of binarised test digits, less is better. Recognised, Fréchet, recall: by the judge; the "
         f"Fréchet distance of other real digits is {floor:.2f}; to be compared within this table only. In other units: "
-        f"{link(near + ' %', '06-outlook', 'following-it')} of the flow's samples are within reach of a mode, on the "
+        f"{link(near + ' %', 'outlook-flow', 'following-it')} of the flow's samples are within reach of a mode, on the "
         f"ring of points ({len(found['flow']['seeds'])} seeds), and the classifier is right on "
         f"{link(accuracy + ' %', '04-cnn')} of the test digits ({len(found['cnn-mnist']['seeds'])} seeds)."
     )
