@@ -45,7 +45,10 @@ class Judge:
 
     def _partial(self, cell: NotebookNode) -> None:
         """Let a result stand as a partial grade only if the cell ends in an expression, and the number is one."""
-        body = ast.parse(cell.source).body if integrity.used_builtins(cell.source) else []
+        try:
+            body = ast.parse(cell.source).body
+        except (SyntaxError, ValueError):
+            body = []
         intended = bool(body) and isinstance(body[-1], ast.Expr)
         results = [output for output in cell.outputs if output.output_type == "execute_result"]
         for output in results:

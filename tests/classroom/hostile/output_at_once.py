@@ -1,0 +1,4 @@
+# what: prints 200 MB in one go
+# ends: OutputLimit MemoryLimit
+# loses: double-tests after-tests
+print("x" * 200_000_000)
