@@ -47,7 +47,7 @@ def logarithmic(axis: object, numbers: bool = True) -> None:
 
 def draw_paths(paths: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Figure:
     """Paths `[T + 1, 2]` of rules over the valley's contours, a panel each; a point a step, a note in each title."""
-    fig, axes = plt.subplots(2, 2, figsize=(7.2, 4.8), sharex=True, sharey=True)
+    fig, axes = plt.subplots(2, 2, figsize=(6.2, 4.8), sharex=True, sharey=True)
     a, b = np.meshgrid(np.linspace(-1.5, 1.5, 150), np.linspace(-0.6, 1.9, 150))
     heights = np.asarray(jax.vmap(optimisers.valley)(jnp.stack([a.ravel(), b.ravel()], -1)))
     levels = np.geomspace(0.01, 40, 12)
@@ -78,7 +78,7 @@ def draw_conditioning(
     kappas: np.ndarray, measured: Mapping[str, np.ndarray], theory: Mapping[str, np.ndarray]
 ) -> Figure:
     """Steps for one more decimal digit over the condition number: measured factors as points, the theory's as lines."""
-    fig, ax = plt.subplots(figsize=(6.4, 3.2))
+    fig, ax = plt.subplots(figsize=(5.8, 3.2))
     for name, factors in theory.items():
         color = RULE_COLORS[name]
         steps, found = (np.log(10) / -np.log(f) for f in (factors, measured[name]))
@@ -96,7 +96,7 @@ def draw_conditioning(
 
 def draw_sweep(rates: np.ndarray, losses: Mapping[str, np.ndarray], chance: float) -> Figure:
     """Validation losses `[rates, seeds]` of each rule over the learning rate: mean, and the range of the seeds."""
-    fig, axes = plt.subplots(2, 3, figsize=(7.4, 4.6), sharex=True, sharey=True)
+    fig, axes = plt.subplots(3, 2, figsize=(6.0, 6.2), sharex=True, sharey=True)
     top = 1.4 * chance
     for ax, (name, values) in zip(axes.flat, losses.items(), strict=True):
         values = np.minimum(np.nan_to_num(values, nan=np.inf), top)
@@ -112,23 +112,23 @@ def draw_sweep(rates: np.ndarray, losses: Mapping[str, np.ndarray], chance: floa
         ax.set(xscale="log", ylim=(0, 1.03 * top))
         logarithmic(ax.xaxis)
         ax.tick_params(axis="x", labelsize=9)
-    for ax in axes[1]:
+    for ax in axes[-1]:
         ax.set_xlabel("learning rate")
     for ax in axes[:, 0]:
-        ax.set_ylabel("validation loss (nats)")
+        ax.set_ylabel("validation (nats)")
     write(axes[0, 0], "chance", (rates[0], chance), (2, 4), COLORS["theory"])
     return fig
 
 
 def draw_rates(curves: Mapping[str, np.ndarray], chance: float) -> Figure:
     """Losses of the batches `[T]` of gradient descent at three learning rates, by their words, from low to high."""
-    fig, ax = plt.subplots(figsize=(6.6, 3.1))
+    fig, ax = plt.subplots(figsize=(5.8, 3.1))
     ax.axhline(chance, color=COLORS["theory"], ls="--", lw=1)
     colors = COLORS["theory"], COLORS["encoder"], COLORS["generator"]
-    for (name, values), color in zip(curves.items(), colors, strict=True):
+    for (name, values), color, up in zip(curves.items(), colors, (0, -3, 6), strict=True):
         steps = 1 + np.arange(len(values))
         ax.plot(steps, np.maximum(values, 1e-2), color=color, lw=1.4)
-        write(ax, name, (steps[-1], np.median(values[-20:])), (6, 0), color, va="center")
+        write(ax, name, (steps[-1], np.median(values[-20:])), (6, up), color, va="center")
     write(ax, "chance", (1, chance), (2, -13), COLORS["theory"])
     ax.set(xscale="log", yscale="log", xlabel="training step", ylabel="loss of the batch (nats)")
     for axis in (ax.xaxis, ax.yaxis):
@@ -140,7 +140,7 @@ def draw_noise(
     sizes: np.ndarray, distances: Mapping[str, np.ndarray], moments: Mapping[str, tuple]
 ) -> Figure:
     """Measured distances `[sizes]` between a batch's gradient and the whole one, and the theory's line, on log axes."""
-    fig, ax = plt.subplots(figsize=(6.6, 3.3))
+    fig, ax = plt.subplots(figsize=(5.8, 3.2))
     colors, x = (COLORS["data"], COLORS["generator"]), np.array([sizes[0], sizes[-1]], float)
     for (name, found), color in zip(distances.items(), colors, strict=False):
         squared, trace = moments[name]

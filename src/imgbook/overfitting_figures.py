@@ -16,7 +16,7 @@ def draw_fits(
     x: np.ndarray, sets: np.ndarray, degrees: Sequence[int], at: np.ndarray, truth: np.ndarray
 ) -> Figure:
     """Polynomials through noisy data sets `[R, N]`, a panel a degree: the first set's in full, the others faint."""
-    fig, axes = plt.subplots(1, len(degrees), figsize=(7.4, 2.8), sharey=True)
+    fig, axes = plt.subplots(1, len(degrees), figsize=(6.4, 2.8), sharey=True)
     for ax, degree in zip(axes, degrees, strict=True):
         fits = overfitting.fitted(x, sets, degree, at)
         ax.plot(at, fits[1:].T, color=COLORS["generator"], lw=0.6, alpha=0.3)
@@ -34,7 +34,7 @@ def draw_parts(
     theory: Sequence[overfitting.Decomposition],
 ) -> Figure:
     """The error on new data and its parts over the degree: simulated as points, in closed form as lines."""
-    fig, ax = plt.subplots(figsize=(6.6, 3.4))
+    fig, ax = plt.subplots(figsize=(5.8, 3.3))
     parts = {
         "error": ("error on new data", COLORS["generator"], "o"),
         "squared_bias": ("squared bias", COLORS["data"], "s"),
@@ -47,7 +47,7 @@ def draw_parts(
         ax.plot(degrees, np.where(line > lowest, line, np.nan), color=color, lw=1.3)
         ax.plot(degrees, np.where(points > lowest, points, np.nan), mark, color=color, ms=6, ls="")
         if name == "squared_bias":
-            ax.text(0.3, 0.28, words, color=label_color(color), fontsize=SHOWN)
+            ax.text(-0.1, 0.2, words, color=label_color(color), fontsize=SHOWN)
         else:
             shift = (9, 6) if name == "error" else (9, -6 if name == "variance" else 0)
             write(ax, words, (degrees[-1], line[-1]), shift, color, va="center")
@@ -65,7 +65,7 @@ def draw_features(
     sizes: np.ndarray, train: np.ndarray, new: np.ndarray, num_images: int, guess: float
 ) -> Figure:
     """Errors `[sizes, seeds]` over the number of random features: median of the seeds, and their range."""
-    fig, ax = plt.subplots(figsize=(6.6, 3.3))
+    fig, ax = plt.subplots(figsize=(5.8, 3.2))
     ax.axvline(num_images, color=COLORS["theory"], lw=1, ls=":")
     ax.axhline(guess, color=COLORS["theory"], lw=1, ls="--")
     for values, words, color in (
@@ -76,10 +76,11 @@ def draw_features(
         ax.fill_between(sizes, values.min(1), values.max(1), color=color, alpha=0.25, lw=0)
         ax.plot(sizes, np.median(values, 1), "o-", color=color, ms=4)
         last = np.flatnonzero(np.median(values, 1) > 2e-3)[-1]
-        write(ax, words, (sizes[last], np.median(values, 1)[last]), (9, 0), color, va="center")
+        at = sizes[last], np.median(values, 1)[last]
+        write(ax, words, at, (9, 0 if words == "training" else -6), color, va="center")
     write(ax, "as many features as images", (num_images, 1), (-6, -10), COLORS["theory"], ha="right",
           xycoords=("data", "axes fraction"))  # fmt: skip
-    write(ax, "guess", (sizes[-1], guess), (9, 0), COLORS["theory"], va="center")
+    write(ax, "guess", (sizes[-1], guess), (9, 6), COLORS["theory"], va="center")
     ax.set(
         xscale="log",
         yscale="log",
@@ -96,7 +97,7 @@ def draw_losses(
     checkpoints: np.ndarray, panels: Mapping[str, Sequence[overfitting.Run]], chance: float
 ) -> Figure:
     """Training and validation loss over the steps, a panel a set of labels: mean of the seeds, and their range."""
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.4, 3.2), sharey=True)
+    fig, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.1), sharey=True)
     for ax, (title, runs) in zip(axes, panels.items(), strict=True):
         ax.axhline(chance, color=COLORS["theory"], lw=1, ls="--")
         for name, color in (
@@ -130,7 +131,7 @@ def draw_remedies(
     """Validation loss over the steps, the first entry as the grey reference in each panel of the others."""
     names = list(runs)
     first, others = names[0], names[1:]
-    fig, axes = plt.subplots(2, -(-len(others) // 2), figsize=(7.4, 4.6), sharex=True, sharey=True)
+    fig, axes = plt.subplots(-(-len(others) // 2), 2, figsize=(6.0, 6.0), sharex=True, sharey=True)
     for ax in axes.flat[len(others) :]:
         ax.set_axis_off()
     colors = "data", "generator", "encoder", "decoder", "measured"
@@ -147,7 +148,6 @@ def draw_remedies(
             ax.set_ylabel("validation (nats)")
         if i + axes.shape[1] >= len(others):
             ax.set_xlabel("training step")
-            ax.tick_params(labelbottom=True)
     best = np.array([r.validation_loss for r in runs[first]]).mean(0)
     write(
         axes[0, 0],
