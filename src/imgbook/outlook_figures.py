@@ -67,15 +67,13 @@ def draw_sizes(
 
 def draw_signals(rows: Mapping[str, np.ndarray], colors: Sequence[str]) -> Figure:
     """Signals `{name: [n, length]}`, a row of small curves for each name, all on one scale."""
-    count = len(next(iter(rows.values())))
-    fig, axes = plt.subplots(
-        len(rows), count, figsize=(7.4, 1.05 * len(rows)), sharex=True, sharey=True
-    )
-    for line, (name, signals), color in zip(axes, rows.items(), colors, strict=True):
-        for ax, signal in zip(line, signals, strict=True):
-            ax.plot(signal, color=COLORS[color], linewidth=1.2)
-            ax.set(xticks=[], yticks=[], ylim=(-2.6, 2.6))
-        line[0].set_title(name, loc="left")
+    fig, axes = plt.subplots(len(rows), 1, figsize=(7.4, 1.1 * len(rows)), sharex=True, sharey=True)
+    for ax, (name, signals), color in zip(axes, rows.items(), colors, strict=True):
+        width = signals.shape[1]
+        for i, signal in enumerate(signals):
+            ax.plot(np.arange(width) + i * (width + 4), signal, color=COLORS[color], linewidth=1.4)
+        ax.set_axis_off()
+        ax.set_title(name, loc="left")
     return fig
 
 
@@ -231,6 +229,6 @@ def draw_agreement(means: Mapping[str, np.ndarray], groups: Sequence[str]) -> Fi
     ax.set_yticks(places, list(means))
     ax.invert_yaxis()
     ax.axvline(0, color=COLORS["theory"], linestyle="--", linewidth=1)
-    ax.set(xlabel="rank correlation with what a move of the latent changes", xlim=(-0.2, 1.03))
+    ax.set(xlabel="rank correlation with what a move of the latent changes", xlim=(-0.32, 1.03))
     ax.legend(fontsize=10, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return fig
