@@ -95,7 +95,7 @@ def gives() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     header = (
         "family",
         "probability of an image",
-        "samples",
+        "samples of its law",
         "a sample costs",
         "latent of a given image",
     )
