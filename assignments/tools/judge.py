@@ -24,8 +24,7 @@ class Judge:
             if output.output_type == "stream" and output.name == "stderr":
                 output.name = "stdout"
         failed = any(output.output_type == "error" for output in cell.outputs)
-        if not failed:
-            self._partial(cell)
+        self._partial(cell, failed)
         if not self.check_integrity:
             return None
         answer, reason = self._ask(mark)
@@ -43,8 +42,11 @@ class Judge:
             self._error(cell, "NotReached")
         return None
 
-    def _partial(self, cell: NotebookNode) -> None:
-        """Let a result stand as a partial grade only if the cell ends in an expression, and the number is one."""
+    def _partial(self, cell: NotebookNode, failed: bool = False) -> None:
+        """Let a result stand as a partial grade only if the cell ends in an expression, and the number is one.
+
+        nbgrader takes the first result or error that it finds, and a hand-in can show a result before the error.
+        """
         try:
             body = ast.parse(cell.source).body
         except (SyntaxError, ValueError):
@@ -53,7 +55,7 @@ class Judge:
         results = [output for output in cell.outputs if output.output_type == "execute_result"]
         for output in results:
             cell.outputs.remove(output)
-        if not (intended and results):
+        if failed or not (intended and results):
             return
         try:
             value = float(results[-1].data["text/plain"])

@@ -27,7 +27,11 @@ def test_tricks_are_noticed_and_nothing_else_is(path):
     if hostile.names == "none":
         assert report.tampered == {}, seen
     elif hostile.names != "any":
-        assert set(hostile.names.split("; ")) <= set(report.tampered["double-tests"]), seen
+        for name in hostile.names.split("; "):
+            assert any(found.startswith(name) for found in report.tampered["double-tests"]), (
+                name,
+                seen,
+            )
         assert any(
             o.ename in ("Tampered", "AssertionError") for o in nb.cells[3].outputs if "ename" in o
         ), seen

@@ -2,6 +2,9 @@
 # ends: finished
 # loses: double-tests
 # names: none
+from IPython import get_ipython
+
+
 def double(x):
     get_ipython().displayhook(2.0)
     return 5

@@ -2,6 +2,8 @@
 # ends: finished
 # loses: double-tests after-tests
 # names: IPython shell changed (showtraceback, showtraceback)
+from IPython import get_ipython
+
 get_ipython().showtraceback = lambda *args, **kwargs: None
 
 

@@ -2,6 +2,8 @@
 # ends: finished
 # loses: double-tests after-tests
 # names: IPython exception handlers changed
+from IPython import get_ipython
+
 get_ipython().set_custom_exc((Exception,), lambda *args, **kwargs: None)
 
 

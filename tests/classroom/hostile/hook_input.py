@@ -2,6 +2,9 @@
 # ends: finished
 # loses: double-tests after-tests
 # names: IPython input transformers changed (__main__.nothing)
+from IPython import get_ipython
+
+
 def nothing(lines):
     return ["pass\n"]
 

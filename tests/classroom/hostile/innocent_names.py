@@ -15,7 +15,7 @@ from flax import nnx
 jax.config.update("jax_enable_x64", True)
 np.set_printoptions(precision=3)
 np.seterr(all="ignore")
-np.random.seed(0)
+np.random.default_rng(0)
 warnings.simplefilter("ignore")
 sum = 0
 max = np.max
