@@ -47,7 +47,14 @@ def draw_parts(
         ax.plot(degrees, np.where(line > lowest, line, np.nan), color=color, lw=1.3)
         ax.plot(degrees, np.where(points > lowest, points, np.nan), mark, color=color, ms=6, ls="")
         if name == "squared_bias":
-            ax.text(-0.1, 0.2, words, color=label_color(color), fontsize=SHOWN)
+            ax.text(
+                0.1,
+                0.4,
+                words.replace(" ", "\n"),
+                color=label_color(color),
+                fontsize=SHOWN,
+                va="top",
+            )
         else:
             shift = (9, 6) if name == "error" else (9, -6 if name == "variance" else 0)
             write(ax, words, (degrees[-1], line[-1]), shift, color, va="center")
