@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+BUILT = ROOT.parent / "_build" / "classroom"
 sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
@@ -184,14 +185,16 @@ def export(course: Course, labs: tuple[str, ...], to: Path | None) -> None:
 @main.command()
 @click.option("--lab", "labs", multiple=True, help="Only this lab.")
 @click.option("--only", default="", help="Only hand-ins with this in `right/name` or `wrong/name`.")
+@click.option(
+    "--singly", is_flag=True, help="Each in a notebook of its own: slower, times are its own."
+)
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path),
-              default=ROOT.parent / "_build" / "classroom" / "matrix.json")  # fmt: skip
+              default=BUILT / "matrix.json", show_default=True)  # fmt: skip
 @jobs
 @uncontained
 @click.pass_obj
-def matrix(
-    course: Course, labs: tuple[str, ...], only: str, path: Path, jobs: int, uncontained: bool
-) -> None:
+def matrix(course: Course, labs: tuple[str, ...], only: str, singly: bool, path: Path, jobs: int,
+           uncontained: bool) -> None:  # fmt: skip
     """Test the graders with right and wrong hand-ins."""
     from tools import execute
     from tools import matrix as testing
@@ -199,7 +202,8 @@ def matrix(
     if not uncontained:
         execute.check_sandbox()
     names = [course.lab(name) for name in labs] or course.labs()
-    result = testing.run(course, names, only, not uncontained, jobs)
+    how = {"contained": not uncontained, "singly": singly, "jobs": jobs}
+    result = testing.run(course, names, only, compiled=BUILT / "compiled", **how)
     click.echo(testing.table(result))
     testing.write(result, path)
     sys.exit(not all(row["ok"] for row in result["rows"]))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tools import collect, gradebook, report
 from tools.collect import Problem
 from tools.course import Course, Refused, Template
-from tools.execute import limits
+from tools.execute import Setting, limits, warm
 from tools.grade import Graded, grade_many, read_handin, write_autograded
 
 
@@ -26,8 +26,10 @@ def grade(course: Course, lab: Template, student: str | None = None,
     for name in (name for name, notebook in notebooks.items() if notebook is None):
         yield saved(course, lab, nothing(lab, name))
     there = [(name, notebook) for name, notebook in notebooks.items() if notebook is not None]
-    bounds = limits(course.config())
-    for graded in grade_many(lab, there, bounds, (course.root,), contained, jobs):
+    if not there:
+        return
+    setting = Setting(limits(course.config()), (course.root,), contained, course.root / "compiled")
+    for graded in grade_many(lab, there, warm(lab, setting), jobs):
         yield saved(course, lab, graded)
 
 

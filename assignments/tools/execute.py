@@ -1,7 +1,15 @@
-"""Run a mended notebook: in the sandbox of `contain`, or without one where the teacher asks for that."""
+"""Run a mended notebook: in the sandbox of `contain`, or without one where the teacher asks for that.
 
+Most of a run's time is XLA compiling what every hand-in compiles: the checks, and what their references compute. The
+teacher's notebook is run once and leaves its compiled programs in a folder (`warm`); hand-ins read it and cannot write
+there. JAX looks programs up by what they compute, so that results are the same with and without.
+"""
+
+import copy
+import hashlib
 import time
-from dataclasses import fields
+from dataclasses import dataclass, field, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -10,13 +18,13 @@ from nbgrader.preprocessors import Execute
 from traitlets.config import Config
 
 from tools import contain
-from tools.course import Refused
+from tools.course import Refused, Template
 from tools.mend import Mended
 
 
 def limits(config: Config, **changed: object) -> contain.Limits:
     """The limits of nbgrader_config.py's section ContainedExecute."""
-    names = {field.name for field in fields(contain.Limits)}
+    names = {one.name for one in fields(contain.Limits)}
     given = {name: value for name, value in config.ContainedExecute.items() if name in names}
     return contain.Limits(**given | changed)
 
@@ -30,17 +38,63 @@ def check_sandbox() -> None:
         )
 
 
-def run(mended: Mended, bounds: contain.Limits, hide: tuple[Path, ...], contained: bool) -> dict:
+@dataclass(frozen=True)
+class Setting:
+    """How hand-ins are run: limits, folders that they must not see, sandbox or not, folder of compiled programs."""
+
+    bounds: contain.Limits = field(default_factory=contain.Limits)
+    hide: tuple[Path, ...] = ()
+    contained: bool = True
+    compiled: Path | None = None
+
+
+PRELUDE = """
+import os as _os
+_os.environ["JAX_COMPILATION_CACHE_DIR"] = {folder!r}
+_os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "{least}"
+_os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+del _os
+"""
+NEVER = 10**9  # seconds of compilation from which on a program would be written
+
+
+def run(mended: Mended, setting: Setting, least: int = NEVER) -> dict:
     """Execute the cells up to the last graded one in place; what happened, as JSON (see `contain`)."""
-    notebook = mended.notebook
+    notebook, compiled = mended.notebook, setting.compiled
     rest = notebook.cells[mended.to_run :]
-    notebook.cells = notebook.cells[: mended.to_run]
+    text = PRELUDE.format(folder=str(compiled), least=least) if compiled else "pass"
+    notebook.cells = [v4.new_code_cell(text), *notebook.cells[: mended.to_run]]
     try:
-        if contained:
-            return contain.contained_execute(notebook, bounds, hide=hide).as_dict()
-        return run_plainly(notebook, bounds)
+        if setting.contained:
+            readable = (compiled,) if compiled else ()
+            done = contain.contained_execute(
+                notebook, setting.bounds, hide=setting.hide, readable=readable
+            )
+            report = done.as_dict()
+        else:
+            report = run_plainly(notebook, setting.bounds)
     finally:
-        notebook.cells += rest
+        notebook.cells = notebook.cells[1:] + rest
+    if isinstance(report.get("stopped_at"), int):
+        report["stopped_at"] -= 1
+    return report
+
+
+def warm(lab: Template, setting: Setting) -> Setting:
+    """Run the teacher's notebook, without a sandbox, and keep its compiled programs; the setting to read them.
+
+    Once for each text of the notebook; changed programs are compiled anew by whoever needs them.
+    """
+    text = "\0".join(cell.full for cell in lab.cells) + version("jax") + version("jaxlib")
+    folder = setting.compiled / hashlib.sha256(text.encode()).hexdigest()[:16]
+    if not (folder / "complete").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        notebook = v4.new_notebook(cells=[copy.deepcopy(cell.full_cell) for cell in lab.cells])
+        whole = Mended(notebook, len(notebook.cells), [], [])
+        report = run(whole, replace(setting, contained=False, compiled=folder), least=0)
+        if report["status"] == "finished":
+            (folder / "complete").touch()
+    return replace(setting, compiled=folder)
 
 
 class Plain(Execute):

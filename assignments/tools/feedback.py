@@ -15,10 +15,11 @@ from pygments.formatters import HtmlFormatter
 from tools import collect
 from tools.collect import Problem
 from tools.course import Course, Template
+from tools.grade import read_handin
 from tools.hidden import feedback_copy
+from tools.mend import mend
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-SHOWN = ("image/png", "image/jpeg", "text/plain")  # other outputs could bring scripts
 STYLE = """
 body { color: #1a1a1a; background: #fff; font: 16px/1.55 sans-serif; max-width: 52rem; margin: 1rem auto }
 pre { background: #f5f5f5; padding: .6rem .8rem; overflow-x: auto; font: 14px/1.45 monospace; white-space: pre-wrap }
@@ -44,10 +45,10 @@ def feedback(course: Course, lab: Template) -> list[Path]:
 def student_page(course: Course, lab: Template, student: str) -> str:
     """The feedback of one student as HTML."""
     graded = nbformat.read(course.autograded(lab.lab, student), as_version=4)
-    submitted = course.submitted(lab.lab, student)
-    raw = nbformat.read(submitted, as_version=4) if submitted.exists() else None
+    raw = read_handin(course, lab, student)
+    raw = mend(lab, raw).notebook if raw else None  # cells are found as they were for grading
     marks, comments = given_marks(course, lab, student)
-    notebook = annotated(shown(feedback_copy(graded, raw)), marks, comments)
+    notebook = annotated(feedback_copy(graded, raw), marks, comments)
     problems = [
         Problem(**one)
         for step in ("collect", "grade")
@@ -74,15 +75,6 @@ def given_marks(
             if comment:
                 comments[cell.id] = comment
     return {cell.id: by_name[cell.id] for cell in lab.graded}, comments
-
-
-def shown(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with pictures and text only in its outputs."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "data" in output:
-                output["data"] = {kind: v for kind, v in output["data"].items() if kind in SHOWN}
-    return notebook
 
 
 def annotated(

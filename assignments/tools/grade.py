@@ -4,16 +4,16 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import nbformat
+from jupyter_core.utils import ensure_event_loop
 from nbformat import NotebookNode
 from nbgrader.utils import determine_grade
 
 from tools.collect import Problem
-from tools.contain import ContainmentError, Limits
+from tools.contain import ContainmentError
 from tools.course import Course, Refused, Template
-from tools.execute import run
+from tools.execute import Setting, run
 from tools.mend import mend, unfinished
 from tools.notebooks import parse
 
@@ -58,8 +58,7 @@ class Graded:
         }
 
 
-def grade_notebook(lab: Template, name: str, notebook: NotebookNode, bounds: Limits,
-                   hide: tuple[Path, ...] = (), contained: bool = True) -> Graded:  # fmt: skip
+def grade_notebook(lab: Template, name: str, notebook: NotebookNode, setting: Setting) -> Graded:
     """Mend, run and score one notebook. Whatever goes wrong is a problem of this hand-in and costs its points."""
     start = time.monotonic()
     graded = Graded(name)
@@ -67,7 +66,7 @@ def grade_notebook(lab: Template, name: str, notebook: NotebookNode, bounds: Lim
         mended = mend(lab, notebook)
         graded.problems = [*mended.problems, *unfinished(lab, mended)]
         graded.notebook = mended.notebook
-        graded.report = run(mended, bounds, hide, contained)
+        graded.report = run(mended, setting)
         score(lab, graded)
         graded.problems += errors(graded) + reported(graded.report)
     except ContainmentError:  # nobody's hand-in is to blame: nothing is graded
@@ -127,16 +126,24 @@ def reported(report: dict) -> list[Problem]:
     return found
 
 
-def grade_many(lab: Template, handins: Iterable[tuple[str, NotebookNode]], bounds: Limits,
-               hide: tuple[Path, ...] = (), contained: bool = True, jobs: int = 2) -> Iterator[Graded]:  # fmt: skip
+def grade_many(
+    lab: Template, handins: Iterable[tuple[str, NotebookNode]], setting: Setting, jobs: int = 2
+) -> Iterator[Graded]:
     """Graded hand-ins, each as soon as it is done; `jobs` at a time, each in a kernel of its own."""
     with ThreadPoolExecutor(jobs) as pool:
         tasks = [
-            pool.submit(grade_notebook, lab, name, notebook, bounds, hide, contained)
-            for name, notebook in handins
+            pool.submit(grade_in_thread, lab, name, notebook, setting) for name, notebook in handins
         ]
         for task in as_completed(tasks):
             yield task.result()
+
+
+def grade_in_thread(*arguments: object) -> Graded:
+    """`grade_notebook`; the event loop that Jupyter's client makes for a thread is closed."""
+    try:
+        return grade_notebook(*arguments)
+    finally:
+        ensure_event_loop().close()
 
 
 def read_handin(course: Course, lab: Template, student: str) -> NotebookNode | None:

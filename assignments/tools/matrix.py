@@ -1,16 +1,21 @@
-"""Test the graders: right hand-ins have full marks, wrong ones lose points in exactly the cells that they name."""
+"""Test the graders: right hand-ins have full marks, wrong ones lose points in exactly the cells that they name.
+
+Tests do not depend on each other's tasks, so that wrong hand-ins of different tasks are put into one notebook, which
+has to lose what they lose together. Where it does not, each of them is run by itself.
+"""
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nbformat import NotebookNode
+
 from tools import handins
 from tools.course import Course, Refused, Template, read_template
-from tools.execute import limits
+from tools.execute import Setting, limits, warm
 from tools.grade import Graded, grade_many
 from tools.handins import Handin
 from tools.release import copy_of, generate
@@ -18,7 +23,7 @@ from tools.release import copy_of, generate
 
 @dataclass(frozen=True)
 class Row:
-    """What one hand-in should have lost, and what it lost."""
+    """What one hand-in should have lost, and what it lost; `beside`: the others in its notebook."""
 
     lab: str
     kind: str
@@ -30,52 +35,114 @@ class Row:
     reasons: dict[str, str]
     problems: list[str]
     seconds: float
+    beside: list[str]
 
     @property
     def ok(self) -> bool:
         return self.expected == self.lost
 
 
-def row(handin: Handin, graded: Graded, lab: Template) -> Row:
-    most = {cell.id: cell.points for cell in lab.tests}
-    lost = sorted(name for name, points in most.items() if graded.scores[name] < points)
-    return Row(
-        handin.lab, handin.kind, handin.name, graded.points, sum(most.values()),
-        sorted(handin.loses), lost, graded.reasons, [str(p) for p in graded.problems],
-        round(graded.seconds, 2),
-    )  # fmt: skip
+def packed(made: list[Handin]) -> list[list[Handin]]:
+    """Groups to be run in one notebook: each right hand-in alone, wrong ones with those of other tasks."""
+    groups: list[list[Handin]] = []
+    for one in made:
+        fitting = (
+            group
+            for group in groups
+            if one.kind == group[0].kind == "wrong" and one.blocks and group[0].blocks
+            if all(fit(one, other) for other in group)
+        )
+        group = next(fitting, None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return groups
+
+
+def fit(one: Handin, other: Handin) -> bool:
+    return not (one.blocks.keys() & other.blocks.keys() or one.loses & other.loses)
+
+
+def notebook(group: list[Handin], lab: Template) -> NotebookNode:
+    """The notebook with the cells of all hand-ins of a group."""
+    first, *others = (handins.notebook(one, lab) for one in group)
+    for one, more in zip(group[1:], others, strict=True):
+        for index, cell in enumerate(lab.cells):
+            if cell.id in one.blocks:
+                first.cells[index] = more.cells[index]
+    return first
+
+
+def lost_in(graded: Graded, lab: Template) -> list[str]:
+    return sorted(cell.id for cell in lab.tests if graded.scores[cell.id] < cell.points)
+
+
+def rows_of(group: list[Handin], graded: Graded, lab: Template) -> list[Row] | None:
+    """The rows of a group; None if its members have to be run alone."""
+    lost, most = lost_in(graded, lab), {cell.id: cell.points for cell in lab.tests}
+    if len(group) > 1 and lost != sorted(set().union(*(one.loses for one in group))):
+        return None
+    rows = []
+    for one in group:
+        mine = lost if len(group) == 1 else sorted(one.loses)
+        points = sum(most.values()) - sum(most[name] - graded.scores[name] for name in mine)
+        rows.append(
+            Row(
+                one.lab, one.kind, one.name, points, sum(most.values()), sorted(one.loses), mine,
+                {name: why for name, why in graded.reasons.items() if name in mine},
+                [str(problem) for problem in graded.problems],
+                round(graded.seconds / len(group), 2),
+                [other.name for other in group if other is not one],
+            )
+        )  # fmt: skip
+    return rows
+
+
+def run_groups(groups: list[list[Handin]], lab: Template, setting: Setting, jobs: int) -> list[Row]:
+    """Grade groups; those that are not as expected are taken apart and graded again."""
+    todo = [(str(number), notebook(group, lab)) for number, group in enumerate(groups)]
+    rows, apart = [], []
+    for graded in grade_many(lab, todo, setting, jobs):
+        group = groups[int(graded.name)]
+        found = rows_of(group, graded, lab)
+        rows += found or []
+        apart += [] if found else [[one] for one in group]
+    return rows + (run_groups(apart, lab, setting, jobs) if apart else [])
 
 
 def run_lab(
-    course: Course, lab: str, only: str = "", contained: bool = True, jobs: int = 2
+    course: Course, lab: str, only: str, setting: Setting, singly: bool, jobs: int
 ) -> list[Row]:
-    """Grade the hand-ins of one lab whose name contains `only`."""
-    folder = course.root / "handins"
+    """Grade the hand-ins of one lab whose `right/name` or `wrong/name` contains `only`."""
     with tempfile.TemporaryDirectory() as scratch:
         copied = copy_of(course, [lab], Path(scratch))
         generate(copied, lab, database=False)
         template = read_template(copied, lab)
-        made = [*handins.built_in(template), *handins.read_all(folder, lab)]
-        made = {f"{one.kind}/{one.name}": one for one in made if only in f"{one.kind}/{one.name}"}
-        notebooks = [(key, handins.notebook(one, template)) for key, one in made.items()]
-        bounds = limits(course.config())
-        done = grade_many(template, notebooks, bounds, (course.root,), contained, jobs)
-        rows = {graded.name: row(made[graded.name], graded, template) for graded in done}
-    return [rows[key] for key in made]
+    made = [*handins.built_in(template), *handins.read_all(course.root / "handins", lab)]
+    made = [one for one in made if only in f"{one.kind}/{one.name}"]
+    if not made:
+        return []
+    groups = [[one] for one in made] if singly else packed(made)
+    rows = run_groups(groups, template, warm(template, setting), jobs)
+    order = [(one.kind, one.name) for one in made]
+    return sorted(rows, key=lambda row: order.index((row.kind, row.name)))
 
 
-def run(
-    course: Course, labs: Iterable[str], only: str = "", contained: bool = True, jobs: int = 2
-) -> dict:
-    """All rows, and the seconds that it took."""
+def run(course: Course, labs: Iterable[str], only: str = "", *, compiled: Path,
+        contained: bool = True, singly: bool = False, jobs: int = 2) -> dict:  # fmt: skip
+    """All rows, and the seconds that it took. `compiled`: a folder for compiled programs.
+
+    Raises:
+        Refused: no hand-in has `only` in its name, or one is not as specified.
+    """
     start = time.monotonic()
-    rows = [row for lab in labs for row in run_lab(course, lab, only, contained, jobs)]
+    setting = Setting(limits(course.config()), (course.root,), contained, compiled)
+    rows = [row for lab in labs for row in run_lab(course, lab, only, setting, singly, jobs)]
     if not rows:
         raise Refused(f"no hand-in has {only!r} in its name")
-    times = [row.seconds for row in rows]
     return {
         "seconds": round(time.monotonic() - start, 1),
-        "median seconds a hand-in": statistics.median(times),
         "contained": contained,
         "rows": [asdict(row) | {"ok": row.ok} for row in rows],
     }
@@ -86,19 +153,22 @@ def table(result: dict) -> str:
     lines = []
     for row in result["rows"]:
         name = f"{row['lab']:16} {row['kind']}/{row['name']}"
-        points = f"{row['points']:g}/{row['of']:g}"
-        lines.append(
-            f"{'ok  ' if row['ok'] else 'FAIL'} {name:58} {points:>6} {row['seconds']:6.1f} s"
-        )
+        points, said = f"{row['points']:g}/{row['of']:g}", "ok  " if row["ok"] else "FAIL"
+        beside = f"  beside {len(row['beside'])}" if row["beside"] else ""
+        lines.append(f"{said} {name:58} {points:>7} {row['seconds']:6.1f} s{beside}")
         if not row["ok"]:
-            lines += [
-                f"       expected to lose {row['expected'] or 'nothing'}, lost {row['lost'] or 'nothing'}"
-            ]
-            lines += [f"       {cell}: {why}" for cell, why in row["reasons"].items()]
-            lines += [f"       {problem}" for problem in row["problems"]]
+            lines.append(explain(row))
     bad = sum(not row["ok"] for row in result["rows"])
     lines.append(f"{len(result['rows'])} hand-ins, {bad} not as expected, {result['seconds']} s")
     return "\n".join(lines)
+
+
+def explain(row: dict) -> str:
+    """What a hand-in should have lost, what it lost, and why."""
+    expected, lost = row["expected"] or "nothing", row["lost"] or "nothing"
+    lines = [f"expected to lose {expected}, lost {lost}"]
+    lines += [f"{cell}: {why}" for cell, why in row["reasons"].items()] + row["problems"]
+    return "\n".join(f"       {line}" for line in lines)
 
 
 def write(result: dict, path: Path) -> None:

@@ -12,11 +12,12 @@ MAX_BYTES = 20_000_000
 MAX_CELLS = 1000
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LOOKS_LIKE = {b"%PDF": "a PDF", b"PK": "a zip archive", b"<": "a web page", b"\x89PNG": "a picture"}
+SHOWN = ("text/plain", "image/png", "image/jpeg")
 MAKE = {"code": v4.new_code_cell, "markdown": v4.new_markdown_cell, "raw": v4.new_raw_cell}
 
 
 def parse(data: bytes) -> tuple[NotebookNode, list[str]]:
-    """A notebook of format 4.5 without outputs, and remarks on what was odd.
+    """A notebook of format 4.5, and remarks on what was odd.
 
     Raises:
         Refused: it is not a notebook, or too large.
@@ -76,23 +77,44 @@ def kernel_remarks(metadata: dict) -> list[str]:
 
 
 def clean_cell(cell: dict, seen: set[str]) -> NotebookNode:
-    """The cell without outputs, with a valid id of its own; only nbgrader's marks stay of its metadata."""
+    """The cell with a valid id of its own; of its metadata nbgrader's marks stay, of its outputs text and pictures."""
     kind = cell.get("cell_type")
-    source = cell.get("source", "")
-    source = "".join(map(str, source)) if isinstance(source, list) else str(source)
     metadata = cell.get("metadata")
     marks = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     made = MAKE.get(kind, v4.new_raw_cell)(
-        source=source.encode("utf-8", "replace").decode("utf-8"),  # no halves of characters
+        source=joined(cell.get("source")),
         metadata={"nbgrader": dict(marks)} if isinstance(marks, dict) else {},
     )
     name = cell.get("id")
     if isinstance(name, str) and re.fullmatch(r"[\w-]{1,64}", name, re.A) and name not in seen:
         made["id"] = name
     seen.add(made["id"])
+    if kind == "code" and isinstance(cell.get("outputs"), list):
+        outputs = (clean_output(one) for one in cell["outputs"] if isinstance(one, dict))
+        made["outputs"] = [one for one in outputs if one is not None]
     if kind == "markdown" and are_attachments(cell.get("attachments")):
         made["attachments"] = cell["attachments"]
     return made
+
+
+def clean_output(output: dict) -> NotebookNode | None:
+    """What the student saw: a text or a picture; None for anything else."""
+    kind, data = output.get("output_type"), output.get("data")
+    if kind == "stream":
+        return v4.new_output("stream", name="stdout", text=joined(output.get("text")))
+    if kind in ("display_data", "execute_result") and isinstance(data, dict):
+        kept = {name: joined(data[name]) for name in SHOWN if name in data}
+        return v4.new_output("display_data", kept) if kept else None
+    if kind == "error":
+        ename, evalue = joined(output.get("ename")), joined(output.get("evalue"))
+        return v4.new_output("error", ename=ename, evalue=evalue, traceback=[])
+    return None
+
+
+def joined(text: object) -> str:
+    """A text that may be given as lines, without halves of characters."""
+    whole = "".join(map(str, text)) if isinstance(text, list) else str(text or "")
+    return whole.encode("utf-8", "replace").decode("utf-8")
 
 
 def are_attachments(given: object) -> bool:
