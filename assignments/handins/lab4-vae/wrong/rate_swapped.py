@@ -1,0 +1,13 @@
+# loses: rate-distortion-tests
+# why: distortions and rates returned in the other order
+# differs: rates rel 1.8, distortions rel 0.89 on a made-up experiment with three betas
+# %% rate-distortion
+def rate_distortion(betas, train, parts, images, test_images, key, num_draws=8):
+    train_key, test_key = jax.random.split(key)
+    rates, distortions = [], []
+    for beta in betas:
+        params = train(beta, images, train_key)
+        draws = [parts(params, test_images, k) for k in jax.random.split(test_key, num_draws)]
+        distortions.append(-np.mean([log_likelihood for log_likelihood, _ in draws]))
+        rates.append(np.mean([kl for _, kl in draws]))
+    return np.array(distortions), np.array(rates)
