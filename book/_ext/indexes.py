@@ -3,11 +3,13 @@
 Sphinx loads this module (see _config.yml); the package does not need it.
 """
 
+import functools
 import json
 from pathlib import Path
 
 import equation_index
 import experiment_index
+import syllabus
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -18,9 +20,11 @@ INDEXES = {
     "equations": equation_index.table,
     "pages": experiment_index.page_table,
     "records": experiment_index.record_table,
+    "weeks-6": functools.partial(syllabus.table, 6),
+    "weeks-12": functools.partial(syllabus.table, 12),
 }
 # Read again whenever another page is read: they show what the pages hold.
-ALWAYS_READ = ("book/equations", "book/experiments")
+ALWAYS_READ = ("book/equations", "book/experiments", "book/teaching")
 
 
 class Index(SphinxDirective):
