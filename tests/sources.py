@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
-PAGES = [*NOTEBOOKS, *sorted(BOOK.glob("*.md"))]
+SOLUTIONS = sorted((BOOK / "solutions").glob("*.md"))  # for those who teach; readers get none
+PAGES = [*NOTEBOOKS, *sorted(BOOK.glob("*.md")), *SOLUTIONS]
 # Markdown that is no page of the book, and whose code readers type too.
 DOCUMENTS = [path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"]
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ from sources import (
     NOTEBOOKS,
     PAGES,
     ROOT,
+    SOLUTIONS,
     fenced,
     lines,
     outside_code,
@@ -92,7 +94,7 @@ def test_citations_have_an_entry():
 
 
 def test_entries_are_cited():
-    used = {key for p in PAGES for _, key in cited(p)}
+    used = {key for p in PAGES if p not in SOLUTIONS for _, key in cited(p)}
     no(
         [
             f"book/references.bib:{n}: {key} is never cited"
@@ -138,17 +140,21 @@ def test_references_have_a_target(role, known, what):
 
 def test_links_lead_to_a_page_a_heading_or_a_label():
     targets = labels() | figures() | equations()
-    anchors = {p.name: set(myst_blocks.anchors(text_of(p))) for p in PAGES}
+    anchors = {p: set(myst_blocks.anchors(text_of(p))) for p in PAGES}
     problems = []
     for path in PAGES:
         for number, line in outside_code(path):
             for goal in re.findall(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)", line):
-                page, _, anchor = goal.partition("#")
+                name, _, anchor = goal.partition("#")
+                page = Path(os.path.normpath(path.parent / name))
                 if goal.startswith(("http://", "https://", "mailto:")) or "$" in goal:
+                    continue
+                if page in SOLUTIONS and path not in SOLUTIONS:
+                    problems.append(f"{where(path, number)}: {goal!r} is a page readers do not get")
                     continue
                 if page in anchors and (not anchor or anchor in anchors[page] | targets):
                     continue
-                if (not page and anchor in anchors[path.name] | targets) or (
+                if (not name and anchor in anchors[path] | targets) or (
                     path.suffix == ".md" and goal in targets
                 ):
                     continue
