@@ -76,6 +76,20 @@ NAMES = {
     "_exit": "ends the kernel",
     "kill": "ends processes",
 }
+# Words that are also fair names of variables, or of methods (nnx's `model.eval()`): found only in their own role.
+IMPORTED = {
+    "gc",
+    "ctypes",
+    "linecache",
+    "threading",
+    "_thread",
+    "atexit",
+    "signal",
+    "builtins",
+    "subprocess",
+}
+IMPORTED |= {"socket", "urllib", "requests"}
+BARE = {"In", "_ih", "exec", "eval", "compile", "setattr"}
 LIBRARIES = {"np", "jnp", "jax", "numpy", "optax", "flax", "nnx", "math"}
 
 
@@ -189,20 +203,19 @@ def suspicious(nb: NotebookNode) -> list[tuple[int, str, str]]:
         names = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
-                names.add(node.id)
+                names |= {node.id} - IMPORTED
             elif isinstance(node, ast.Attribute):
-                names.add(node.attr)
+                names |= {node.attr} - IMPORTED - BARE
                 root = node.value
-                if isinstance(node.ctx, ast.Store):
-                    while isinstance(root, ast.Attribute):
-                        root = root.value
-                    if isinstance(root, ast.Name) and root.id in LIBRARIES:
-                        found.append((index, f"{root.id}.{node.attr}", "assigns to a library"))
+                while isinstance(root, ast.Attribute):
+                    root = root.value
+                if isinstance(node.ctx, ast.Store) and getattr(root, "id", None) in LIBRARIES:
+                    found.append((index, f"{root.id}.{node.attr}", "assigns to a library"))
             elif isinstance(node, ast.Import):
                 names |= {part for alias in node.names for part in alias.name.split(".")}
             elif isinstance(node, ast.ImportFrom):
                 names |= set((node.module or "").split(".")) | {alias.name for alias in node.names}
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                names.add(node.name)
+                names |= {node.name} - IMPORTED - BARE
         found += [(index, name, NAMES[name]) for name in sorted(names & set(NAMES))]
     return found

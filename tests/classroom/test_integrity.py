@@ -133,6 +133,11 @@ def test_suspicious_names_are_found_in_cells_of_students_only():
     assert {name for _, name, _ in found} == names
 
 
+def test_fair_names_are_not_suspicious():
+    source = "signal = np.sin(x)\nmodel.eval()\njax.jit(f).lower(x).compile()\nmodel.bias = 0\nrequests = 3"
+    assert suspicious(v4.new_notebook(cells=[hands.cell(source, "double")])) == []
+
+
 def test_right_solutions_are_not_suspicious():
     for path in sorted(hands.FOLDER.parents[2].glob("assignments/source/*/*.ipynb")):
         import nbformat
