@@ -78,7 +78,10 @@ def guided_velocity(
     std: float,
     weight: jax.Array,
 ) -> jax.Array:
-    """v(x, t) + weight (v(x, t | y) - v(x, t)) `[N, 2]`, both exact; means `[K, 2]` of all and of the class y."""
+    """v(x, t) + weight (v(x, t | y) - v(x, t)) `[N, 2]`, both velocities exact.
+
+    means `[K, 2]` are those of all Gaussians, class_means those of the class y.
+    """
     everywhere = flow.exact_velocity(x, t, means, std)
     return everywhere + weight * (flow.exact_velocity(x, t, class_means, std) - everywhere)
 

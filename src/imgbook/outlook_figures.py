@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -123,15 +124,13 @@ def draw_guidance(
     """A panel for each weight: the reweighted law `[cells, cells]` as shades, guided samples `[N, 2]` as points."""
     fig, axes = plt.subplots(1, len(laws), figsize=(7.4, 2.7), sharex=True, sharey=True)
     for ax, (weight, law) in zip(axes, laws.items(), strict=True):
+        shade = np.empty(
+            (*law.shape, 4)
+        )  # opaque where the law is, so that any theme shows through
+        shade[..., :3] = to_rgb(COLORS["theory"])
+        shade[..., 3] = 0.8 * law.T / law.max()
         box = (-extent, extent, -extent, extent)
-        ax.imshow(
-            law.T,
-            origin="lower",
-            extent=box,
-            cmap="Greys",
-            vmax=1.6 * law.max(),
-            interpolation="bilinear",
-        )
+        ax.imshow(shade, origin="lower", extent=box, interpolation="bilinear")
         ax.plot(*points[weight][:500].T, ".", ms=2, color=COLORS["generator"], rasterized=True)
         ax.set_title(f"w = {weight:g}", loc="left")
         ax.set(xlim=(-4.6, 2.6), ylim=(-3.4, 3.4), aspect="equal", xlabel="first coordinate")
