@@ -47,6 +47,13 @@ class Watch:
             0,
         )
 
+    def share(self, process) -> int:
+        """A process's memory, with what it shares divided among those that share it, where the kernel says so."""
+        try:
+            return process.memory_full_info().pss
+        except (self.psutil.AccessDenied, AttributeError):
+            return process.memory_info().rss
+
     def look(self) -> str | None:
         """The name of a limit that is passed, or None."""
         files = used = 0
@@ -60,13 +67,19 @@ class Watch:
         if self.group is not None:
             self.peak = max(self.peak, self.group.used())
             return None  # the kernel counts, and kills
-        memory, tasks = used, 0
+        memory, tasks, family = used, 0, []
         with contextlib.suppress(self.psutil.Error):
             top = self.psutil.Process(self.first)
-            for process in [top, *top.children(recursive=True)]:
-                with contextlib.suppress(self.psutil.Error):
-                    memory += process.memory_info().rss
-                    tasks += process.num_threads()
+            family = [top, *top.children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(self.psutil.Error):
+                memory += process.memory_info().rss
+                tasks += process.num_threads()
+        if memory > self.limits.memory:  # forked processes share pages: look closely, which is slow
+            memory = used
+            for process in family:
+                with contextlib.suppress(self.psutil.NoSuchProcess):
+                    memory += self.share(process)
         self.peak = max(self.peak, memory)
         # Memory that no process's resident size shows (buffers of pipes and sockets) is noticed at the machine's end.
         scarce = self.psutil.virtual_memory().available < 200 * 2**20

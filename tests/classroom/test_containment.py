@@ -136,8 +136,8 @@ print(json.dumps(out))
 @as_root
 def test_an_ordinary_user_can_contain_hand_ins(tmp_path: Path):
     """As a user without rights; Python's folder is made reachable for it where it lies in root's home."""
-    names = ["powers", "memory", "parent", "fork", "network"]
-    limits = {"memory": LIMITS.memory, "cell_seconds": 20}
+    names = ["powers", "memory", "parent", "fork", "network", "tasks"]
+    limits = {"memory": LIMITS.memory, "cell_seconds": 20, "tasks": LIMITS.tasks}
     paths = [str(hands.FOLDER.parent), str(sandbox.TOOLS.parent)]
     code = ORDINARY.format(paths=paths, names=names, limits=limits)
     # In mounts of its own, /root holds nothing but Python, and everybody may enter it.

@@ -133,6 +133,21 @@ def test_suspicious_names_are_found_in_cells_of_students_only():
     assert {name for _, name, _ in found} == names
 
 
+def test_a_test_cell_that_did_not_reach_its_last_line_has_no_points(monkeypatch):
+    """Whatever made it end early: the kernel's other answers are as in a fresh one."""
+    judge = contain.ContainedExecute()
+    judge.reference, judge.report = REFERENCE, contain.ExecutionReport()
+    for reached, ename in ((None, "NotReached"), ("wrong", "NotReached"), ("right", None)):
+        cell = hands.cell("assert 1 == 1", "t", 1)
+        cell.outputs = []
+        monkeypatch.setattr(judge, "_ask", lambda mark, now=reached: (answer(reached=now), None))
+        assert judge._judge(cell, "t", "right") is None
+        assert [output.ename for output in cell.outputs] == ([ename] if ename else [])
+    monkeypatch.setattr(judge, "_ask", lambda mark: (None, None))
+    assert judge._judge(cell, "t", "right") is None
+    assert cell.outputs[0].ename == "Tampered"
+
+
 def test_fair_names_are_not_suspicious():
     source = "signal = np.sin(x)\nmodel.eval()\njax.jit(f).lower(x).compile()\nmodel.bias = 0\nrequests = 3"
     assert suspicious(v4.new_notebook(cells=[hands.cell(source, "double")])) == []
