@@ -115,7 +115,7 @@ def words(value, depth):
             members,
         ]
     if kind.__module__ == "numpy" and kind.__name__ == "ufunc":
-        return ["ufunc", value.__name__, value.nin, value.nout, value.types]
+        return ["ufunc", value.__name__, value.nargs, value.nout, value.types]
     if isinstance(value, functools.partial):
         return ["partial", words(value.func, depth - 1)]
     if callable(value):

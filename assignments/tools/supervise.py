@@ -71,6 +71,8 @@ class Watch:
         with contextlib.suppress(self.psutil.Error):
             top = self.psutil.Process(self.first)
             family = [top, *top.children(recursive=True)]
+        if len(family) > 2 * self.limits.tasks:
+            return "TaskLimit"
         for process in family:
             with contextlib.suppress(self.psutil.Error):
                 memory += process.memory_info().rss
