@@ -75,8 +75,8 @@ def draw_map() -> Figure:
 
 
 def link(words: str, page: str, anchor: str = "") -> str:
-    """Words that lead to a page `book/PAGE.ipynb`, and there to a heading or figure."""
-    return f"[{words}]({page}.ipynb{'#' + anchor if anchor else ''})"
+    """Words that lead to a page `book/PAGE.ipynb` as rendered, and there to a heading or figure."""
+    return f"[{words}]({page}.html{'#' + anchor if anchor else ''})"
 
 
 def recorded(name: str, measure: str, form: str, percent: bool = False) -> str:
