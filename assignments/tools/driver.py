@@ -6,7 +6,7 @@ from tools import collect, gradebook, report
 from tools.collect import Problem
 from tools.course import Course, Refused, Template
 from tools.execute import Setting, limits, warm
-from tools.grade import Graded, grade_many, read_handin, write_autograded
+from tools.grade import Graded, grade_many, read_handin, workers, write_autograded
 
 
 def grade(course: Course, lab: Template, student: str | None = None,
@@ -29,8 +29,10 @@ def grade(course: Course, lab: Template, student: str | None = None,
     if not there:
         return
     setting = Setting(limits(course.config()), (course.root,), contained, course.root / "compiled")
-    for graded in grade_many(lab, there, warm(lab, setting), jobs):
-        yield saved(course, lab, graded)
+    setting = warm(lab, setting)
+    with workers(min(jobs, len(there))) as pool:
+        for graded in grade_many(lab, there, setting, pool):
+            yield saved(course, lab, graded)
 
 
 def nothing(lab: Template, name: str) -> Graded:

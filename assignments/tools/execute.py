@@ -17,6 +17,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode, v4
 from nbgrader.preprocessors import Execute
+from traitlets import default
 from traitlets.config import Config
 
 from tools import contain
@@ -99,6 +100,14 @@ def warm(lab: Template, setting: Setting) -> Setting:
     return replace(setting, compiled=folder)
 
 
+class Local(AsyncKernelManager):
+    """A kernel to which no other user of the machine can listen."""
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "tcp" if os.name == "nt" else "ipc"
+
+
 class Plain(Execute):
     """nbgrader's execution, within a time for the whole notebook."""
 
@@ -115,13 +124,10 @@ class Plain(Execute):
 def run_plainly(notebook: NotebookNode, bounds: contain.Limits) -> dict:
     """Without a sandbox; a graded cell that did not run has an error, and a warning is none."""
     start, status = time.monotonic(), "finished"
-    runner = Plain(timeout=int(bounds.cell_seconds))
-    sockets = (
-        {} if os.name == "nt" else {"transport": "ipc"}
-    )  # no other user of the machine listens
+    runner = Plain(timeout=int(bounds.cell_seconds), kernel_manager_class=Local)
     runner.ends = start + bounds.notebook_seconds
     try:
-        runner.preprocess(notebook, {}, km=AsyncKernelManager(kernel_name="python3", **sockets))
+        runner.preprocess(notebook, {})
     except (DeadKernelError, CellTimeoutError, TimeoutError, RuntimeError) as error:
         status = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
     not_run = []

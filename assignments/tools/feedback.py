@@ -6,6 +6,7 @@ nbgrader's own page loads scripts from other hosts; this one has none, and forbi
 import html
 from pathlib import Path
 
+import bleach
 import nbformat
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode, v4
@@ -20,6 +21,15 @@ from tools.hidden import feedback_copy
 from tools.mend import mend
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+TAGS = """a abbr b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre s span strong sub sup
+table tbody td tfoot th thead tr ul"""  # of Markdown; everything else is shown as it was typed
+ATTRIBUTES = {
+    "*": ["class", "id"],
+    "a": ["href"],
+    "img": ["alt", "src"],
+    "td": ["align"],
+    "th": ["align"],
+}
 STYLE = """
 body { color: #1a1a1a; background: #fff; font: 16px/1.55 sans-serif; max-width: 52rem; margin: 1rem auto }
 pre { background: #f5f5f5; padding: .6rem .8rem; overflow-x: auto; font: 14px/1.45 monospace; white-space: pre-wrap }
@@ -116,8 +126,9 @@ def summary(marks: dict[str, tuple], problems: list[Problem]) -> str:
 
 def page(notebook: NotebookNode, title: str, top: str) -> str:
     """A notebook as an HTML page without scripts, formulas as they were typed."""
-    exporter = HTMLExporter(template_name="basic", sanitize_html=True)
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
+    body = bleach.clean(body, TAGS.split(), ATTRIBUTES, protocols=["data", "http", "https"])
     colours = HtmlFormatter(style="default").get_style_defs(".highlight")
     name = html.escape(title)
     return (

@@ -1,8 +1,9 @@
 """Grade hand-ins: mended, run two at a time, and entered into the gradebook by one hand."""
 
+import multiprocessing
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 
 import nbformat
@@ -126,20 +127,40 @@ def reported(report: dict) -> list[Problem]:
     return found
 
 
+class Inline(Executor):
+    """An executor that runs each task at once, in this process."""
+
+    def submit(self, task, /, *arguments, **keywords) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(task(*arguments, **keywords))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def workers(jobs: int) -> Executor:
+    """What grades `jobs` hand-ins at a time: processes, since `ast.parse` and Jupyter's client dislike threads."""
+    if jobs == 1:
+        return Inline()
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
 def grade_many(
-    lab: Template, handins: Iterable[tuple[str, NotebookNode]], setting: Setting, jobs: int = 2
+    lab: Template, handins: Iterable[tuple[str, NotebookNode]], setting: Setting, pool: Executor
 ) -> Iterator[Graded]:
-    """Graded hand-ins, each as soon as it is done; `jobs` at a time, each in a kernel of its own."""
-    with ThreadPoolExecutor(jobs) as pool:
-        tasks = [
-            pool.submit(grade_in_thread, lab, name, notebook, setting) for name, notebook in handins
-        ]
+    """Graded hand-ins, each as soon as it is done and in a kernel of its own."""
+    tasks = [pool.submit(grade_one, lab, name, notebook, setting) for name, notebook in handins]
+    try:
         for task in as_completed(tasks):
             yield task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
-def grade_in_thread(*arguments: object) -> Graded:
-    """`grade_notebook`; the event loop that Jupyter's client makes for a thread is closed."""
+def grade_one(*arguments: object) -> Graded:
+    """`grade_notebook`; the event loop that Jupyter's client makes is closed."""
     try:
         return grade_notebook(*arguments)
     finally:

@@ -8,6 +8,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nbformat import NotebookNode
 from tools import handins
 from tools.course import Course, Refused, Template, read_template
 from tools.execute import Setting, limits, warm
-from tools.grade import Graded, grade_many
+from tools.grade import Graded, grade_many, workers
 from tools.handins import Handin
 from tools.release import copy_of, generate
 
@@ -99,20 +100,22 @@ def rows_of(group: list[Handin], graded: Graded, lab: Template) -> list[Row] | N
     return rows
 
 
-def run_groups(groups: list[list[Handin]], lab: Template, setting: Setting, jobs: int) -> list[Row]:
+def run_groups(
+    groups: list[list[Handin]], lab: Template, setting: Setting, pool: Executor
+) -> list[Row]:
     """Grade groups; those that are not as expected are taken apart and graded again."""
     todo = [(str(number), notebook(group, lab)) for number, group in enumerate(groups)]
     rows, apart = [], []
-    for graded in grade_many(lab, todo, setting, jobs):
+    for graded in grade_many(lab, todo, setting, pool):
         group = groups[int(graded.name)]
         found = rows_of(group, graded, lab)
         rows += found or []
         apart += [] if found else [[one] for one in group]
-    return rows + (run_groups(apart, lab, setting, jobs) if apart else [])
+    return rows + (run_groups(apart, lab, setting, pool) if apart else [])
 
 
 def run_lab(
-    course: Course, lab: str, only: str, setting: Setting, singly: bool, jobs: int
+    course: Course, lab: str, only: str, setting: Setting, singly: bool, pool: Executor
 ) -> list[Row]:
     """Grade the hand-ins of one lab whose `right/name` or `wrong/name` contains `only`."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -124,7 +127,7 @@ def run_lab(
     if not made:
         return []
     groups = [[one] for one in made] if singly else packed(made)
-    rows = run_groups(groups, template, warm(template, setting), jobs)
+    rows = run_groups(groups, template, warm(template, setting), pool)
     order = [(one.kind, one.name) for one in made]
     return sorted(rows, key=lambda row: order.index((row.kind, row.name)))
 
@@ -138,7 +141,8 @@ def run(course: Course, labs: Iterable[str], only: str = "", *, compiled: Path,
     """
     start = time.monotonic()
     setting = Setting(limits(course.config()), (course.root,), contained, compiled)
-    rows = [row for lab in labs for row in run_lab(course, lab, only, setting, singly, jobs)]
+    with workers(jobs) as pool:
+        rows = [row for lab in labs for row in run_lab(course, lab, only, setting, singly, pool)]
     if not rows:
         raise Refused(f"no hand-in has {only!r} in its name")
     return {

@@ -20,7 +20,7 @@ print("visible checks of square passed")
 ### BEGIN HIDDEN TESTS
 print("{SECRET} output")
 for value in (-2, 5, 7):  # {SECRET}
-    assert square(value) == value * value, "{SECRET} message"
+    assert square(value) == value * value, "another number than 3"
 ### END HIDDEN TESTS
 """
 HALVE = '''def halve(x):

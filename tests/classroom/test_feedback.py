@@ -34,7 +34,7 @@ def graded_page(course, lab, notebook, errors: dict[str, tuple[str, str]]) -> st
     graded = Graded("anna", mend(lab, notebook).notebook)
     for name, (ename, evalue) in errors.items():
         trace = [
-            f"Cell In[4], line 6\n      5 for value in (-2, 5, 7):  # {demo.SECRET}\n----> 6 {evalue}"
+            f"Cell In[4], line 7\n      6 for value in (-2, 5, 7):  # {demo.SECRET}\n----> 7 {evalue}"
         ]
         error = v4.new_output("error", ename=ename, evalue=evalue, traceback=trace)
         demo.find(graded.notebook, name).outputs = [
@@ -70,6 +70,7 @@ def test_nothing_hidden_is_in_it(course, lab, notebook):
     assert "HIDDEN TESTS" not in text
     plain = BeautifulSoup(text, "html.parser").get_text()
     assert "-2.5" not in plain, "a hidden value of halve-tests"
+    assert "a hidden check failed: another number than 3" in plain, "the teacher's fixed words"
     assert "expected 9" in plain
     assert "what the student saw" in plain
     assert f"data:image/png;base64,{PICTURE}" in text
@@ -80,6 +81,7 @@ def test_it_needs_no_network_and_runs_nothing(course, lab, notebook):
     soup = BeautifulSoup(text, "html.parser")
     assert soup.find_all(["script", "link", "iframe", "object"]) == []
     assert not [tag for tag in soup.find_all(True) for name in tag.attrs if name.startswith("on")]
+    assert [heading.text for heading in soup.find_all("h2")][-2:] == ["A question", "More"]
     policy = soup.find("meta", attrs={"http-equiv": "Content-Security-Policy"})["content"]
     assert policy.startswith("default-src 'none'; img-src data:;"), "remote pictures are not loaded"
     assert not re.search(r"url\(|@import", text)
