@@ -134,7 +134,7 @@ class ContainedExecute(Judge, Execute):
     ).tag(config=True)
 
     interrupt_on_timeout = Bool(False)  # a time-out ends the kernel
-    iopub_timeout = Integer(10)
+    iopub_timeout = Integer(20)
     startup_timeout = Integer(120)
     store_widget_state = Bool(False)
 

@@ -69,7 +69,7 @@ class Judge:
 
     def _ask(self, mark: str = "") -> tuple[dict | None, str | None]:
         """The probe's answer (None if it is none), and why the kernel must be ended (None if it need not)."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 30 + self.cell_seconds
         try:
             asked = self.kc.execute(
                 "",
