@@ -39,6 +39,7 @@ CHECKED = ("jax", "flax", "optax", "numpy")
 # Tests of the checkout and of the built pages, and not of the package. Every other file in tests/ runs here.
 CHECKOUT_TESTS = (
     "site",
+    "classroom",
     "test_background.py",
     "test_bench.py",
     "test_book_site.py",

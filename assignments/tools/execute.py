@@ -8,16 +8,15 @@ there. JAX looks programs up by what they compute, so that results are the same 
 import copy
 import hashlib
 import os
+import tempfile
 import time
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode, v4
 from nbgrader.preprocessors import Execute
-from traitlets import default
 from traitlets.config import Config
 
 from tools import contain
@@ -100,14 +99,6 @@ def warm(lab: Template, setting: Setting) -> Setting:
     return replace(setting, compiled=folder)
 
 
-class Local(AsyncKernelManager):
-    """A kernel to which no other user of the machine can listen."""
-
-    @default("transport")
-    def _transport(self) -> str:
-        return "tcp" if os.name == "nt" else "ipc"
-
-
 class Plain(Execute):
     """nbgrader's execution, within a time for the whole notebook."""
 
@@ -124,12 +115,15 @@ class Plain(Execute):
 def run_plainly(notebook: NotebookNode, bounds: contain.Limits) -> dict:
     """Without a sandbox; a graded cell that did not run has an error, and a warning is none."""
     start, status = time.monotonic(), "finished"
-    runner = Plain(timeout=int(bounds.cell_seconds), kernel_manager_class=Local)
-    runner.ends = start + bounds.notebook_seconds
-    try:
-        runner.preprocess(notebook, {})
-    except (DeadKernelError, CellTimeoutError, TimeoutError, RuntimeError) as error:
-        status = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        private = {"transport": "ipc", "ip": str(Path(folder) / "ipc")}  # nobody else can listen
+        config = Config({"AsyncKernelManager": private if os.name != "nt" else {}})
+        runner = Plain(config=config, timeout=int(bounds.cell_seconds))
+        runner.ends = start + bounds.notebook_seconds
+        try:
+            runner.preprocess(notebook, {})
+        except (DeadKernelError, CellTimeoutError, TimeoutError, RuntimeError) as error:
+            status = f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
     not_run = []
     for cell in notebook.cells:
         ran = cell.metadata.pop("ran", False)
