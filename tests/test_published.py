@@ -216,8 +216,10 @@ def test_strip_shows_the_measured_time():
          "<details>\n<summary>Answers</summary>\n\n1. (3.1)\n\n</details>"),
         ("````{note}\n```{tip}\nx\n```\n````", "> **Note.**\n>\n> > **Tip.** x"),
         ("- a\n\n  ```{note}\n  x\n  ```", "- a\n\n  > **Note.** x"),
-        ("```{exercise} By $x$\n:label: ex-gan-value\n\nShow {eq}`eq-gan-value`.\n```", "**Exercise 3.2 (By $x$).** Show (3.1)."),
-        ("````{exercise}\n:label: ex-gan-value\n\nShow it.\n\n```{admonition} Hint\n:class: dropdown\nSum.\n```\n````",
+        ("```{exercise} By $x$\n:label: ex-gan-value\n\nShow {eq}`eq-gan-value`.\n```",
+         "**Exercise 3.2 (By $x$).** Show (3.1)."),
+        ("````{exercise}\n:label: ex-gan-value\n\nShow it.\n\n"
+         "```{admonition} Hint\n:class: dropdown\nSum.\n```\n````",
          "**Exercise 3.2.** Show it.\n\n<details>\n<summary>Hint</summary>\n\nSum.\n\n</details>"),
         ("As in {ref}`ex-gan-value`", "As in Exercise 3.2"),
         ("```{strip}\nData: digits.\nYou will measure: a share,\nbeside {cite:p}`ho`.\n```",
