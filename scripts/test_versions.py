@@ -47,6 +47,8 @@ CHECKOUT_TESTS = (
     "test_curves.py",
     "test_environment.py",
     "test_equations.py",
+    "test_exercises.py",
+    "test_families.py",
     "test_faq.py",
     "test_films.py",
     "test_light_css.py",
