@@ -135,7 +135,7 @@ class ContainedExecute(Judge, Execute):
 
     interrupt_on_timeout = Bool(False)  # a time-out ends the kernel
     iopub_timeout = Integer(20)
-    startup_timeout = Integer(120)
+    startup_timeout = Integer(240)
     store_widget_state = Bool(False)
 
     def limits(self) -> Limits:
