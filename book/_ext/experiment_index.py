@@ -83,8 +83,9 @@ def page_table(root: Path = ROOT) -> str:
     rows = []
     for page in notebooks(root):
         if times := measured.get(page.stem):
-            quick, smoke = times["quick"], times["smoke"]
-            rows.append(f"| []({page.name}) | {quick['seconds']:.0f} s | {smoke['seconds']:.0f} s "
+            quick = times["quick"]
+            smoke = f"{times['smoke']['seconds']:.0f} s" if "smoke" in times else "not measured"
+            rows.append(f"| []({page.name}) | {quick['seconds']:.0f} s | {smoke} "
                         f"| {quick['peak_MB'] / 1000:.1f} GB |")  # fmt: skip
     return PAGES_HEADER + "\n" + "\n".join(rows)
 
