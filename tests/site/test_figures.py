@@ -26,17 +26,19 @@ def figure_count(name: str) -> int:
 COUNTS = {name: count for name in BOOK_PAGES if (count := figure_count(name))} or {BOOK_PAGES[0]: 0}
 
 
-def inks_in(browser: Browser, url: str, theme: str) -> list[dict]:
-    """What the figures of a page look like in a theme."""
-    with window(browser, DESKTOP, theme) as context:
+def inks_in_both(browser: Browser, url: str) -> tuple[list[dict], list[dict]]:
+    """What the figures of a page look like in the light theme, and after the switch to the dark one."""
+    with window(browser, DESKTOP, "light") as context:
         page = context.new_page()
         open_page(page, url, whole=False)
-        return inks(page)
+        light = inks(page)
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        return light, inks(page)
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_ink_follows_the_theme(browser: Browser, http: str, name: str):
-    light, dark = (inks_in(browser, f"{http}/{name}.html", theme) for theme in ("light", "dark"))
+    light, dark = inks_in_both(browser, f"{http}/{name}.html")
     assert light, f"{name}: no <svg class='figure'> in the article, nor on any other page"
     assert len(light) == COUNTS[name], f"{name}: figures outside the article"
     problems = ink_problems(light, dark)

@@ -19,20 +19,21 @@ from playwright.sync_api import Browser
 from site_config import PAGES, SITE
 
 
-@pytest.mark.parametrize("way", ["http", "file"])
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_complete_and_private(browser: Browser, bases: dict[str, str], name: str, way: str):
-    """A first visit, scrolled to the end: nothing from another host, no complaint, every picture and formula."""
+def test_page_in_a_folder_is_complete_and_private(browser: Browser, bases: dict, name: str):
+    """A first visit, scrolled to the end: nothing from another host, no complaint, every picture and formula; from a
+    web server test_views.py looks.
+    """
     with window(browser) as context:
         page = context.new_page()
-        record = watch(page, bases[way])
-        open_page(page, f"{bases[way]}/{name}.html")
+        record = watch(page, bases["file"])
+        open_page(page, f"{bases['file']}/{name}.html")
         problems = record.problems() + image_problems(page) + formula_problems(page)
-    assert not problems, fail_list(f"{name} ({way})", problems)
+    assert not problems, fail_list(name, problems)
 
 
 def test_formulas_are_there_to_be_checked(browser: Browser, http: str):
-    """The check above would also pass on pages without a formula."""
+    """The checks of formulas would also pass on pages without a formula."""
     with window(browser) as context:
         page = context.new_page()
         open_page(page, f"{http}/book/05-vae.html")

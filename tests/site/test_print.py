@@ -22,31 +22,26 @@ def open_at_the_top(page: Page, url: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOOK_PAGES)
-def test_formulas_are_typeset_before_the_paper_is_laid_out(browser: Browser, http: str, name: str):
-    with window(browser) as context:
-        page = context.new_page()
-        open_at_the_top(page, f"{http}/{name}.html")
-        page.evaluate(COUNT_AT_PRINT)
-        pdf = page.pdf()
-        missing = page.evaluate("window.missingAtPrint")
-    assert pdf.startswith(b"%PDF-")
-    assert len(pdf) > 20_000, f"{name}: a PDF of {len(pdf)} bytes has no text in it"
-    assert missing is not None, f"{name}: beforeprint was not sent"
-    assert not missing, fail_list(name, [f"not typeset when printed: {text}" for text in missing])
-
-
-@pytest.mark.parametrize("name", BOOK_PAGES)
-def test_paper_has_the_text_only(browser: Browser, http: str, name: str):
-    """Sidebars and buttons stay on the screen. Folded code is not printed."""
+def test_paper_has_the_whole_text_and_nothing_else(browser: Browser, http: str, name: str):
+    """Formulas are typeset before the paper is laid out. Sidebars and buttons stay on the screen. Folded code is not
+    printed.
+    """
     with window(browser) as context:
         page = context.new_page()
         open_at_the_top(page, f"{http}/{name}.html")
         on_screen = page.evaluate(SHOWN, SIDE_PARTS)
         folded = page.locator("article details:not([open])").count()
+        page.evaluate(COUNT_AT_PRINT)
+        pdf = page.pdf()
+        missing = page.evaluate("window.missingAtPrint")
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         on_paper = page.evaluate(SHOWN, SIDE_PARTS)
         still_folded = page.locator("article details:not([open])").count()
+    assert pdf.startswith(b"%PDF-")
+    assert len(pdf) > 20_000, f"{name}: a PDF of {len(pdf)} bytes has no text in it"
+    assert missing is not None, f"{name}: beforeprint was not sent"
+    assert not missing, fail_list(name, [f"not typeset when printed: {text}" for text in missing])
     assert on_screen, f"{name}: no sidebar on the screen either, so nothing was checked"
     assert not on_paper, fail_list(name, [f"printed: {classes}" for classes in on_paper])
     assert still_folded == folded, f"{name}: {folded - still_folded} folded cell(s) open on paper"
