@@ -67,8 +67,6 @@ def run_test(test: str, output: Path) -> int:
             "-q",
             "-p",
             "no:cacheprovider",
-            "-p",
-            "no:xdist",
             "--no-header",
             "--tb=line",
         ]
@@ -109,6 +107,7 @@ def main() -> int:
     if unknown := [label for label in labels if label not in entries]:
         parser.error(f"no such label with code: {', '.join(unknown)}")
     os.chdir(ROOT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # some take longer to load than most tests
     with contextlib.redirect_stdout(io.StringIO()):
         preload()
     wrong = 0
