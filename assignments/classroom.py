@@ -43,6 +43,15 @@ jobs = click.option("--jobs", default=2, show_default=True, help="Hand-ins at a 
 
 
 @main.command()
+def sandbox() -> None:
+    """Say whether hand-ins can run in a sandbox on this machine."""
+    from tools import execute
+
+    execute.check_sandbox()
+    click.echo("hand-ins run in a sandbox here")
+
+
+@main.command()
 @click.argument("labs", nargs=-1, metavar="[LAB]...")
 @click.option("--check", is_flag=True, help="Only say whether the student versions are current.")
 @click.pass_obj

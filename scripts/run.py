@@ -109,9 +109,15 @@ def test_site() -> None:
 
 
 def test_classroom() -> None:
-    """the labs' graders with right, wrong and hostile hand-ins; needs bubblewrap (Linux)"""
+    """the labs' graders with right, wrong and hostile hand-ins; needs bubblewrap (Linux)
+
+    IMGBOOK_UNCONTAINED=1 leaves the sandbox out, for machines that forbid one: the graders are tested, the sandbox not.
+    """
+    sandbox = [CLASSROOM / f"test_{name}.py" for name in ("containment", "integrity")]
+    left_out = sandbox if os.environ.get("IMGBOOK_UNCONTAINED") == "1" else []
     matrix = CLASSROOM / "test_matrix.py"  # by itself: it grades two hand-ins at a time
-    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", f"--ignore={matrix}")
+    ignored = [f"--ignore={path}" for path in (matrix, *left_out)]
+    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", *ignored)
     python("-m", "pytest", matrix)
 
 

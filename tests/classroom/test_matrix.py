@@ -1,5 +1,6 @@
 """Right hand-ins of every lab have full marks; wrong ones lose points in exactly the test cells that they name."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from tools.handins import read_all
 
 ROOT = Path(__file__).parents[2]
 COURSE = Course(ROOT / "assignments")
-CONTAINED = sys.platform == "linux"  # elsewhere our own hand-ins run plainly
+# Elsewhere, and where a machine forbids a sandbox and it was said so, our own hand-ins run plainly.
+CONTAINED = sys.platform == "linux" and os.environ.get("IMGBOOK_UNCONTAINED") != "1"
 CASES = [
     (lab, f"{kind}/{name}")
     for lab in COURSE.labs()
