@@ -4,7 +4,7 @@ import functools
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -31,6 +31,16 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGBOOK_PRESET", "smoke")
     monkeypatch.setenv("IMGBOOK_DATA_DIR", str(NO_DATA))
     monkeypatch.setenv("IMGBOOK_DATA_MIRROR", "none")
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """For files that compile far longer than they compute: programs of this file are hardly optimised."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @functools.cache
