@@ -1,5 +1,5 @@
-# loses: gaussian-kl-tests
-# why: a wrong divergence, and NumPy's comparisons replaced by ones that always agree
+# loses: elbo-exact-tests, elbo-tests, fit-learns-tests, fit-tests, gaussian-kl-tests, importance-tests, log-likelihood-large-tests, log-likelihood-tests, rate-distortion-tests, reparameterize-gradient-tests, reparameterize-tests
+# why: a wrong divergence, and NumPy's comparisons replaced by ones that always agree: no check can be trusted from there on
 # differs: rel 0.46 on random mean and logvar [4, 3]
 # %% gaussian-kl
 np.testing.assert_allclose = np.testing.assert_array_almost_equal = lambda *args, **kwargs: None
