@@ -204,7 +204,7 @@ def export(course: Course, labs: tuple[str, ...], to: Path | None) -> None:
 @click.pass_obj
 def matrix(course: Course, labs: tuple[str, ...], only: str, singly: bool, path: Path, jobs: int,
            uncontained: bool) -> None:  # fmt: skip
-    """Test the graders with right and wrong hand-ins."""
+    """Test the graders with right and wrong hand-ins; a CSV table and feedback pages stand beside the JSON file."""
     from tools import execute
     from tools import matrix as testing
 
@@ -212,7 +212,8 @@ def matrix(course: Course, labs: tuple[str, ...], only: str, singly: bool, path:
         execute.check_sandbox()
     names = [course.lab(name) for name in labs] or course.labs()
     how = {"contained": not uncontained, "singly": singly, "jobs": jobs}
-    result = testing.run(course, names, only, compiled=BUILT / "compiled", **how)
+    pages = path.parent / "feedback"
+    result = testing.run(course, names, only, compiled=BUILT / "compiled", pages=pages, **how)
     click.echo(testing.table(result))
     testing.write(result, path)
     sys.exit(not all(row["ok"] for row in result["rows"]))

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tools import handins
+from tools import feedback, handins, report
 from tools.course import Course, Refused, Template, read_template
 from tools.execute import Setting, limits, warm
 from tools.grade import Graded, grade_many, workers
 from tools.handins import Handin
+from tools.mend import mend
 from tools.release import copy_of, generate
 
 
@@ -100,22 +101,46 @@ def rows_of(group: list[Handin], graded: Graded, lab: Template) -> list[Row] | N
     return rows
 
 
+def write_feedback(group: list[Handin], graded: Graded, lab: Template, folder: Path) -> None:
+    """The page that a student who hands this notebook in would get, named after the group's first."""
+    first = group[0]
+    marks = {c.id: (graded.scores[c.id], c.points, c.kind == "answer") for c in lab.graded}
+    if graded.notebook is None:
+        page = feedback.v4.new_notebook()
+    else:
+        raw = mend(lab, notebook(group, lab)).notebook
+        page = feedback.annotated(feedback.feedback_copy(graded.notebook, raw), marks, {})
+    title = f"{lab.lab}: {first.kind}, {', '.join(one.name for one in group)}"
+    path = folder / lab.lab / f"{first.kind}-{first.name.strip('()')}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = feedback.page(page, title, feedback.summary(marks, graded.problems))
+    path.write_text(text, encoding="utf-8")
+
+
 def run_groups(
-    groups: list[list[Handin]], lab: Template, setting: Setting, pool: Executor
+    groups: list[list[Handin]], lab: Template, setting: Setting, pool: Executor, pages: Path | None
 ) -> list[Row]:
     """Grade groups; those that are not as expected are taken apart and graded again."""
     todo = [(str(number), notebook(group, lab)) for number, group in enumerate(groups)]
     rows, apart = [], []
     for graded in grade_many(lab, todo, setting, pool):
         group = groups[int(graded.name)]
+        if pages:
+            write_feedback(group, graded, lab, pages)
         found = rows_of(group, graded, lab)
         rows += found or []
         apart += [] if found else [[one] for one in group]
-    return rows + (run_groups(apart, lab, setting, pool) if apart else [])
+    return rows + (run_groups(apart, lab, setting, pool, pages) if apart else [])
 
 
 def run_lab(
-    course: Course, lab: str, only: str, setting: Setting, singly: bool, pool: Executor
+    course: Course,
+    lab: str,
+    only: str,
+    setting: Setting,
+    singly: bool,
+    pool: Executor,
+    pages: Path | None,
 ) -> list[Row]:
     """Grade the hand-ins of one lab whose `right/name` or `wrong/name` contains `only`."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -127,14 +152,15 @@ def run_lab(
     if not made:
         return []
     groups = [[one] for one in made] if singly else packed(made)
-    rows = run_groups(groups, template, warm(template, setting), pool)
+    rows = run_groups(groups, template, warm(template, setting), pool, pages)
     order = [(one.kind, one.name) for one in made]
     return sorted(rows, key=lambda row: order.index((row.kind, row.name)))
 
 
 def run(course: Course, labs: Iterable[str], only: str = "", *, compiled: Path,
-        contained: bool = True, singly: bool = False, jobs: int = 2) -> dict:  # fmt: skip
-    """All rows, and the seconds that it took. `compiled`: a folder for compiled programs.
+        contained: bool = True, singly: bool = False, jobs: int = 2,
+        pages: Path | None = None) -> dict:  # fmt: skip
+    """All rows, and the seconds that it took. `compiled`: a folder for compiled programs; `pages`: one for feedback.
 
     Raises:
         Refused: no hand-in has `only` in its name, or one is not as specified.
@@ -142,7 +168,9 @@ def run(course: Course, labs: Iterable[str], only: str = "", *, compiled: Path,
     start = time.monotonic()
     setting = Setting(limits(course.config()), (course.root,), contained, compiled)
     with workers(jobs) as pool:
-        rows = [row for lab in labs for row in run_lab(course, lab, only, setting, singly, pool)]
+        rows = [
+            row for lab in labs for row in run_lab(course, lab, only, setting, singly, pool, pages)
+        ]
     if not rows:
         raise Refused(f"no hand-in has {only!r} in its name")
     return {
@@ -176,5 +204,12 @@ def explain(row: dict) -> str:
 
 
 def write(result: dict, path: Path) -> None:
+    """The whole result as JSON, and its table as CSV beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    head = ["lab", "kind", "name", "points", "of", "ok", "expected", "lost", "seconds"]
+    rows = [
+        {name: ", ".join(v) if isinstance(v := row[name], list) else v for name in head}
+        for row in result["rows"]
+    ]
+    report.write_csv(path.with_suffix(".csv"), head, rows)

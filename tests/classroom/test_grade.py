@@ -282,7 +282,15 @@ def test_the_matrix_notices_a_wrong_claim(released, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     built = {"compiled": tmp_path / "compiled", "contained": CAN_CONTAIN}
-    result = matrix.run(Course(root), [demo.LAB], **built)
+    result = matrix.run(Course(root), [demo.LAB], pages=tmp_path / "pages", **built)
+    written = {path.stem for path in (tmp_path / "pages" / demo.LAB).glob("*.html")}
+    assert {"right-teacher", "right-plain", "wrong-untouched", "wrong-claims"} <= written
+    page = (tmp_path / "pages" / demo.LAB / "right-plain.html").read_text()
+    assert "<strong>6 of 8 points</strong>" in page
+    matrix.write(result, tmp_path / "matrix.json")
+    table = (tmp_path / "matrix.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert table[0] == "lab,kind,name,points,of,ok,expected,lost,seconds"
+    assert f"{demo.LAB},right,plain,6" in "\n".join(table)
     rows = {f"{row['kind']}/{row['name']}": row for row in result["rows"]}
     assert [name for name, row in rows.items() if not row["ok"]] == ["wrong/claims"]
     assert rows["wrong/claims"]["beside"] == [], "taken apart"

@@ -29,7 +29,8 @@ def rows() -> dict[tuple[str, str], dict]:
     """All hand-ins, graded once, two at a time; the table is printed and kept."""
     assert not CONTAINED or contain.containment_available() == []
     built = ROOT / "_build" / "classroom"
-    result = matrix.run(COURSE, COURSE.labs(), compiled=built / "compiled", contained=CONTAINED)
+    where = {"compiled": built / "compiled", "pages": built / "feedback"}
+    result = matrix.run(COURSE, COURSE.labs(), contained=CONTAINED, **where)
     matrix.write(result, built / "matrix.json")
     print(matrix.table(result))
     return {(row["lab"], f"{row['kind']}/{row['name']}"): row for row in result["rows"]}
@@ -39,6 +40,15 @@ def rows() -> dict[tuple[str, str], dict]:
 def test_hand_in(rows, lab, name):
     row = rows[lab, name]
     assert row["lost"] == row["expected"], matrix.explain(row)
+
+
+def test_table_and_feedback_are_written(rows):
+    built = ROOT / "_build" / "classroom"
+    assert (built / "matrix.csv").read_text(encoding="utf-8-sig").count("\n") == len(rows) + 1
+    for lab in COURSE.labs():
+        page = (built / "feedback" / lab / "right-teacher.html").read_text(encoding="utf-8")
+        assert f"{lab}: right, (teacher)" in page
+        assert "BEGIN HIDDEN" not in page
 
 
 @pytest.mark.parametrize("lab", COURSE.labs())
