@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nbformat import NotebookNode
+from nbformat import NotebookNode, v4
 
 from tools import feedback, handins, report
 from tools.course import Course, Refused, Template, read_template
@@ -106,7 +106,7 @@ def write_feedback(group: list[Handin], graded: Graded, lab: Template, folder: P
     first = group[0]
     marks = {c.id: (graded.scores[c.id], c.points, c.kind == "answer") for c in lab.graded}
     if graded.notebook is None:
-        page = feedback.v4.new_notebook()
+        page = v4.new_notebook()
     else:
         raw = mend(lab, notebook(group, lab)).notebook
         page = feedback.annotated(feedback.feedback_copy(graded.notebook, raw), marks, {})
