@@ -15,7 +15,7 @@ NAME = "site.css"
 LINK = re.compile(r'[ \t]*<link\b[^>]*\brel="stylesheet"[^>]*>\n?')
 # What holds no names of classes: pictures in the page, mathematics' own code, the index of words for the search.
 NO_NAMES = re.compile(r"<svg.*?</svg>|data:[\w/+;,=]+", re.S)
-NO_SCRIPTS = ("mathjax", "searchindex.js", "language_data.js", "fontawesome.js")
+NO_SCRIPTS = ("katex", "searchindex.js", "language_data.js", "fontawesome.js")
 
 
 def pages_of(site: Path) -> list[Path]:

@@ -82,11 +82,11 @@ def test_headings_are_in_order(name):
 
 def test_mathematics_is_rendered_by_the_vendored_script():
     body = page("book/05-vae").body
-    target = (HTML / "book" / body["data-mathjax"]).resolve()  # book.js loads it after the text
-    assert target.stat().st_size > 1_000_000
-    assert len(list(target.parent.glob("output/chtml/fonts/woff-v2/*.woff"))) == 23
-    assert (target.parent / "ui" / "lazy.js").exists()
-    assert "data-mathjax" not in page("book/status").body.attrs  # nothing to render there
+    target = HTML / "book" / body["data-katex"]  # book.js loads it after the text
+    assert target.with_name("katex.min.js").stat().st_size > 200_000
+    assert target.with_name("katex.min.css").stat().st_size > 20_000
+    assert len(list(target.parent.glob("fonts/*.woff2"))) == 20
+    assert "data-katex" not in page("book/status").body.attrs  # nothing to render there
 
 
 def test_copyright_year_and_one_search_field():

@@ -31,7 +31,7 @@ def grade(course: Course, lab: Template, student: str | None = None,
     setting = Setting(limits(course.config()), (course.root,), contained, course.root / "compiled")
     setting = warm(lab, setting)
     with workers(min(jobs, len(there))) as pool:
-        for graded in grade_many(lab, there, setting, pool):
+        for graded in grade_many([(lab, *handin, setting) for handin in there], pool):
             yield saved(course, lab, graded)
 
 

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 
@@ -147,10 +147,10 @@ def workers(jobs: int) -> Executor:
 
 
 def grade_many(
-    lab: Template, handins: Iterable[tuple[str, NotebookNode]], setting: Setting, pool: Executor
+    handins: Iterable[tuple[Template, str, NotebookNode, Setting]], pool: Executor
 ) -> Iterator[Graded]:
     """Graded hand-ins, each as soon as it is done and in a kernel of its own."""
-    tasks = [pool.submit(grade_one, lab, name, notebook, setting) for name, notebook in handins]
+    tasks = [pool.submit(alone, grade_notebook, *handin) for handin in handins]
     try:
         for task in as_completed(tasks):
             yield task.result()
@@ -159,10 +159,10 @@ def grade_many(
             task.cancel()
 
 
-def grade_one(*arguments: object) -> Graded:
-    """`grade_notebook`; the event loop that Jupyter's client makes is closed."""
+def alone(task: Callable, *arguments: object) -> object:
+    """What a task of a worker returns; the event loop that Jupyter's client makes is closed."""
     try:
-        return grade_notebook(*arguments)
+        return task(*arguments)
     finally:
         ensure_event_loop().close()
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nbformat import NotebookNode, v4
@@ -17,7 +17,7 @@ from nbformat import NotebookNode, v4
 from tools import feedback, handins, report
 from tools.course import Course, Refused, Template, read_template
 from tools.execute import Setting, limits, warm
-from tools.grade import Graded, grade_many, workers
+from tools.grade import Graded, alone, grade_many, workers
 from tools.handins import Handin
 from tools.mend import mend
 from tools.release import copy_of, generate
@@ -42,6 +42,15 @@ class Row:
     @property
     def ok(self) -> bool:
         return self.expected == self.lost
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hand-ins of one notebook."""
+
+    lab: Template
+    setting: Setting
+    made: list[Handin]
 
 
 def packed(made: list[Handin]) -> list[list[Handin]]:
@@ -117,62 +126,64 @@ def write_feedback(group: list[Handin], graded: Graded, lab: Template, folder: P
     path.write_text(text, encoding="utf-8")
 
 
-def run_groups(
-    groups: list[list[Handin]], lab: Template, setting: Setting, pool: Executor, pages: Path | None
-) -> list[Row]:
+def run_groups(groups: list[Group], pool: Executor, pages: Path | None) -> list[Row]:
     """Grade groups; those that are not as expected are taken apart and graded again."""
-    todo = [(str(number), notebook(group, lab)) for number, group in enumerate(groups)]
+    todo = [
+        (group.lab, str(number), notebook(group.made, group.lab), group.setting)
+        for number, group in enumerate(groups)
+    ]
     rows, apart = [], []
-    for graded in grade_many(lab, todo, setting, pool):
+    for graded in grade_many(todo, pool):
         group = groups[int(graded.name)]
         if pages:
-            write_feedback(group, graded, lab, pages)
-        found = rows_of(group, graded, lab)
+            write_feedback(group.made, graded, group.lab, pages)
+        found = rows_of(group.made, graded, group.lab)
         rows += found or []
-        apart += [] if found else [[one] for one in group]
-    return rows + (run_groups(apart, lab, setting, pool, pages) if apart else [])
+        apart += [] if found else [replace(group, made=[one]) for one in group.made]
+    return rows + (run_groups(apart, pool, pages) if apart else [])
 
 
-def run_lab(
-    course: Course,
-    lab: str,
-    only: str,
-    setting: Setting,
-    singly: bool,
-    pool: Executor,
-    pages: Path | None,
-) -> list[Row]:
-    """Grade the hand-ins of one lab whose `right/name` or `wrong/name` contains `only`."""
+def read_lab(course: Course, lab: str) -> Template:
+    """A lab as released now, made in a copy of the course."""
     with tempfile.TemporaryDirectory() as scratch:
         copied = copy_of(course, [lab], Path(scratch))
         generate(copied, lab, database=False)
-        template = read_template(copied, lab)
-    made = [*handins.built_in(template), *handins.read_all(course.root / "handins", lab)]
-    made = [one for one in made if only in f"{one.kind}/{one.name}"]
-    if not made:
-        return []
-    groups = [[one] for one in made] if singly else packed(made)
-    rows = run_groups(groups, template, warm(template, setting), pool, pages)
-    order = [(one.kind, one.name) for one in made]
-    return sorted(rows, key=lambda row: order.index((row.kind, row.name)))
+        return read_template(copied, lab)
 
 
 def run(course: Course, labs: Iterable[str], only: str = "", *, compiled: Path,
         contained: bool = True, singly: bool = False, jobs: int = 2,
         pages: Path | None = None) -> dict:  # fmt: skip
-    """All rows, and the seconds that it took. `compiled`: a folder for compiled programs; `pages`: one for feedback.
+    """All rows, and the seconds that it took. `only`: hand-ins whose `right/name` or `wrong/name` contains it;
+    `compiled`: a folder for compiled programs; `pages`: one for feedback.
 
     Raises:
         Refused: no hand-in has `only` in its name, or one is not as specified.
     """
     start = time.monotonic()
     setting = Setting(limits(course.config()), (course.root,), contained, compiled)
-    with workers(jobs) as pool:
-        rows = [
-            row for lab in labs for row in run_lab(course, lab, only, setting, singly, pool, pages)
+    made = {}
+    for template in (read_lab(course, lab) for lab in labs):
+        all_of_lab = [
+            *handins.built_in(template),
+            *handins.read_all(course.root / "handins", template.lab),
         ]
-    if not rows:
+        if some := [one for one in all_of_lab if only in f"{one.kind}/{one.name}"]:
+            made[template.lab] = template, some
+    if not made:
         raise Refused(f"no hand-in has {only!r} in its name")
+    with workers(jobs) as pool:
+        # Labs do not wait for each other: a worker is idle only at the very end.
+        warming = [pool.submit(alone, warm, lab, setting) for lab, _ in made.values()]
+        groups = [
+            Group(lab, warmed.result(), group)
+            for (lab, some), warmed in zip(made.values(), warming, strict=True)
+            for group in ([[one] for one in some] if singly else packed(some))
+        ]
+        # Right ones are graded first: they take longest.
+        rows = run_groups(sorted(groups, key=lambda group: group.made[0].kind), pool, pages)
+    order = [(one.lab, one.kind, one.name) for _, some in made.values() for one in some]
+    rows.sort(key=lambda row: order.index((row.lab, row.kind, row.name)))
     return {
         "seconds": round(time.monotonic() - start, 1),
         "contained": contained,

@@ -5,6 +5,7 @@ Sphinx loads this module (see _config.yml); the package does not need it.
 
 import base64
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from docutils import nodes
 from jupyter_cache import get_cache
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -39,8 +41,8 @@ REPAIRS = (
     ('<section id="solution-content">', '<section class="solution-content">'),
 )
 OUTSOURCED = 4096  # bytes of a bitmap from which on it is a file of its own
-# Names, punctuation and space in code have the colour of the text around them, and are many of a page's elements.
-PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
+# Names, operators, punctuation and space in code have the colour of the text, and are many of a page's elements.
+PLAIN_CODE = re.compile(r'<span class="(?:n|nn|o|p|w)">([^<]*)</span>')
 # Scripts and styles of extensions that Jupyter Book always loads and this book does not use.
 UNUSED = (
     "sphinx-thebe",
@@ -49,6 +51,8 @@ UNUSED = (
     "sphinx-design",
     "exercise.css",
     "DOCUMENTATION_OPTIONS.",
+    "mathjax",
+    "MathJax",
 )
 
 
@@ -241,9 +245,10 @@ def outsourced(svg: str, folder: Path, address: str) -> str:
         content = base64.b64decode(re.sub(r"\s", "", found[1]))
         if len(content) < OUTSOURCED:
             return found[0]
-        name = f"{hashlib.sha256(content).hexdigest()[:16]}.png"
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.webp"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        # The same pixels in a third of the bytes.
+        Image.open(io.BytesIO(content)).save(folder / name, lossless=True, exact=True, method=6)
         return f'xlink:href="{address}/{name}"'
 
     return re.sub(r'xlink:href="data:image/png;base64,([^"]+)"', moved, svg)
@@ -328,13 +333,8 @@ def light_page(app: Sphinx, pagename: str, templatename: str, context: dict, doc
             script.attributes["defer"] = "defer"
     math = nodes.math, nodes.math_block
     has_math = doctree is not None and any(isinstance(n, math) for n in doctree.findall())
-    if has_math:
-        context["mathjax"] = context["pathto"](f"_static/{app.config.mathjax_path}", 1)
-    # book.js loads it once the text stands.
-    unwanted = ("mathjax/",) if has_math else ("mathjax/", "MathJax")
-    context["script_files"] = [
-        s for s in context["script_files"] if not any(w in asset_text(s) for w in unwanted)
-    ]
+    if has_math:  # book.js loads its script and its style sheet once the text stands
+        context["katex"] = context["pathto"]("_static/katex/katex.min", 1)
 
 
 def setup(app: Sphinx) -> dict:

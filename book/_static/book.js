@@ -1,8 +1,33 @@
 /* Mathematics after the text; paper is light; wide equations, tables and code scroll by keyboard too. */
 (() => {
-  addEventListener("load", () => {
-    const { mathjax } = document.body.dataset;
-    if (mathjax) document.head.append(Object.assign(document.createElement("script"), { src: mathjax }));
+  const add = (name, properties) =>
+    new Promise((loaded) => {
+      document.head.append(Object.assign(document.createElement(name), properties, { onload: loaded }));
+    });
+  const typeset = (math) => {
+    const source = math.lastChild; // \(...\) or \[...\], the latter after its number
+    if (source.nodeType !== Node.TEXT_NODE) return; // typeset already
+    const tex = source.data.trim();
+    const formula = Object.assign(document.createElement("span"), { className: "formula" });
+    window.katex.render(tex.slice(2, -2), formula, { displayMode: tex.startsWith("\\["), throwOnError: false });
+    source.replaceWith(formula);
+  };
+  addEventListener("load", async () => {
+    const { katex } = document.body.dataset;
+    if (!katex) return;
+    await Promise.all([add("link", { rel: "stylesheet", href: `${katex}.css` }), add("script", { src: `${katex}.js` })]);
+    const formulas = [...document.querySelectorAll(".math")];
+    // Columns of a wide table are out of sight, and would stay as they are when they are scrolled to.
+    const places = new Set(formulas.map((math) => math.closest(".pst-scrollable-table-container") ?? math));
+    const near = new IntersectionObserver(
+      (seen) => {
+        const shown = seen.filter((place) => place.isIntersecting).map((place) => place.target);
+        formulas.filter((math) => shown.some((place) => place.contains(math))).forEach(typeset);
+      },
+      { rootMargin: "300px" },
+    );
+    for (const place of places) near.observe(place);
+    addEventListener("beforeprint", () => formulas.forEach(typeset));
   });
 
   const root = document.documentElement.dataset;
@@ -15,7 +40,7 @@
     root.theme = theme;
   });
 
-  const wide = "div.math > mjx-container, .bd-article pre, .pst-scrollable-table-container";
+  const wide = "div.math > .formula, .bd-article pre, .pst-scrollable-table-container";
   const mark = () => {
     for (const box of document.querySelectorAll(wide)) {
       if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;

@@ -62,7 +62,7 @@ def test_a_sandbox_that_does_not_work_is_nobodys_fault(lab, solved, monkeypatch)
 
     monkeypatch.setattr(grade, "run", broken)
     with pytest.raises(contain.ContainmentError, match="control"):
-        list(grade.grade_many(lab, [("anna", solved())], SETTING, grade.workers(1)))
+        list(grade.grade_many([(lab, "anna", solved(), SETTING)], grade.workers(1)))
 
 
 def test_without_a_sandbox_nothing_runs_unless_asked_for(monkeypatch):

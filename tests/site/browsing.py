@@ -27,46 +27,44 @@ try {
   localStorage.setItem("theme", "%(theme)s");
 } catch (error) { /* about:blank has no storage */ }
 """
-# MathJax may come late and may typeset each formula only when it is on the screen, so a scroll waits for those that
-# are. What is folded would never be on the screen: it is unfolded on the way.
-MATHJAX_IS_THERE = (
-    "() => !document.querySelector('article .math') || window.MathJax?.startup?.promise"
-)
-SCROLL_THROUGH = """
-async () => {
+# A formula is typeset when it comes near the screen, so a scroll waits for those that are on it. What is folded would
+# never be on the screen: it is unfolded on the way.
+SCREEN_IS_TYPESET = """
+() => ![...document.querySelectorAll("article .math")].some(e => {
+  const {top, bottom} = e.getBoundingClientRect();
+  return e.checkVisibility() && bottom > 0 && top < innerHeight && !e.querySelector(".katex, .katex-error");
+})
+"""
+SCROLL_THROUGH = f"""
+async () => {{
   const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
-  const pending = () => [...document.querySelectorAll("mjx-lazy")].some(e => {
-    const y = e.getBoundingClientRect().top;
-    return y > -20 && y < innerHeight + 20;
-  });
-  await window.MathJax?.startup?.promise;
+  const typeset = {SCREEN_IS_TYPESET};
   for (const image of document.images) image.loading = "eager";
   const details = [...document.querySelectorAll("details:not([open])")].filter(e => e.querySelector(".math"));
   const toggles = [...document.querySelectorAll(".toggle-hidden")].filter(e => e.querySelector(".math"));
-  details.forEach(e => { e.open = true; });
+  details.forEach(e => {{ e.open = true; }});
   toggles.forEach(e => e.classList.remove("toggle-hidden"));
-  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
-    scrollTo({top: y, behavior: "instant"});
+  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {{
+    scrollTo({{top: y, behavior: "instant"}});
     await new Promise(requestAnimationFrame);
-    for (let i = 0; i < 100 && pending(); i++) await pause(30);
-  }
-  details.forEach(e => { e.open = false; });
+    for (let i = 0; i < 100 && !typeset(); i++) await pause(30);
+  }}
+  details.forEach(e => {{ e.open = false; }});
   toggles.forEach(e => e.classList.add("toggle-hidden"));
-  scrollTo({top: 0, behavior: "instant"});
+  scrollTo({{top: 0, behavior: "instant"}});
   await new Promise(requestAnimationFrame);
   await Promise.allSettled([...document.images].map(image => image.decode()));
   await document.fonts.ready;
-}
+}}
 """
-# Formulas without their typeset form, or with one that MathJax has put off until it is scrolled into view.
+# Formulas without their typeset form.
 NOT_TYPESET = """
 () => [...document.querySelectorAll("article .math")]
-  .filter(e => !e.querySelector("mjx-container") || e.querySelector("mjx-lazy"))
+  .filter(e => !e.querySelector(".katex, .katex-error"))
   .map(e => e.textContent.trim().slice(0, 60))
 """
 MATH_ERRORS = """
-() => [...document.querySelectorAll("mjx-merror, [data-mjx-error]")]
-  .map(e => e.getAttribute("data-mjx-error") || e.textContent)
+() => [...document.querySelectorAll(".katex-error")].map(e => e.title || e.textContent)
 """
 # TeX that no formula element holds reaches the reader as it was written.
 RAW_TEX = r"""
@@ -75,7 +73,7 @@ RAW_TEX = r"""
   const found = [];
   while (walker.nextNode()) {
     const parent = walker.currentNode.parentElement, text = walker.currentNode.textContent;
-    if (!parent.closest("pre, code, script, style, mjx-container, .math") && /\\[(\[]|\$\$|\\begin\{/.test(text))
+    if (!parent.closest("pre, code, script, style, .math") && /\\[(\[]|\$\$|\\begin\{/.test(text))
       found.push(text.trim().slice(0, 60));
   }
   return found;
@@ -169,7 +167,7 @@ def base_of(site: Path) -> str:
 def open_page(page: Page, url: str, whole: bool = True) -> None:
     """Open a page; with `whole`, scroll through it so that lazy pictures and formulas are there."""
     page.goto(url, wait_until="load")
-    page.wait_for_function(MATHJAX_IS_THERE, timeout=15_000)
+    page.wait_for_function(SCREEN_IS_TYPESET, timeout=15_000)
     if whole:
         page.evaluate(SCROLL_THROUGH)
 

@@ -17,7 +17,7 @@ LAYOUT = """
     return false;
   };
   // For those who only listen, or of no size: not on the page.
-  const unseen = e => e.closest("mjx-assistive-mml, .visually-hidden, .sr-only") || !e.checkVisibility();
+  const unseen = e => e.closest(".katex-mathml, .visually-hidden, .sr-only") || !e.checkVisibility();
   for (const e of article.querySelectorAll("*")) {
     const box = e.getBoundingClientRect();
     if (unseen(e) || held(e) || !box.width || !box.height) continue;
@@ -36,7 +36,7 @@ LAYOUT = """
   };
   for (const number of article.querySelectorAll(".eqno")) {
     const a = number.getBoundingClientRect();
-    for (const math of number.parentElement.querySelectorAll("mjx-math")) {
+    for (const math of number.parentElement.querySelectorAll(".katex-html")) {
       const b = visible(math, number.parentElement);
       const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
       const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);

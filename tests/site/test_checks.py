@@ -39,9 +39,8 @@ BAD = r"""<!doctype html>
 <img src="missing.png">
 <p>Raw: \(x^2\), <span class="math">not typeset</span></p>
 <div class="math"><span class="eqno">(1)</span>
-  <mjx-container><mjx-math>E = m</mjx-math></mjx-container></div>
-<span class="math"><mjx-container><mjx-merror data-mjx-error="Undefined control sequence"></mjx-merror>
-  </mjx-container></span>
+  <span class="katex"><span class="katex-html">E = m</span></span></div>
+<span class="math"><span class="katex-error" title="Undefined control sequence">x</span></span>
 <svg class="figure" role="img" viewBox="0 0 9 9"><text style="fill: var(--fig-ink)">a</text></svg>
 <pre class="wide">a line that is so long that it has to scroll in a narrow box, and then some more of it</pre>
 <div style="width: 500px">wider than a phone</div>

@@ -16,9 +16,9 @@ SHOWN = "selector => [...document.querySelectorAll(selector)].filter(e => e.chec
 
 
 def open_at_the_top(page: Page, url: str) -> None:
-    """Open a page and wait until the mathematics of its first screen has been dealt with."""
+    """Open a page and wait for the formulas of its first screen, and for what typesets the others."""
     open_page(page, url, whole=False)
-    page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
+    page.wait_for_function("() => !document.body.dataset.katex || window.katex")
 
 
 @pytest.mark.parametrize("name", BOOK_PAGES)
