@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,10 @@ from jupyter_cache.executors.utils import single_nb_execution
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
+# Minified: if the page has loaded, start the watch, else when it has.
+WATCH = re.compile(
+    r',"complete"===document\.readyState\?(\w+)\(\):window\.addEventListener\("load",\1\)'
+)
 
 
 def result_key(preset: str, root: Path = ROOT) -> str:
@@ -134,6 +139,20 @@ def slowest_first(root: Path = ROOT) -> list[Path]:
     )
 
 
+def drop_watch(script: Path) -> None:
+    """Take from the theme's script its watch over what scrolls, which lays out the whole page again and again.
+
+    book.js keeps one that looks only at what is near the screen.
+
+    Raises:
+        ValueError: the script is another, and has no such watch.
+    """
+    text, found = WATCH.subn("", script.read_text(encoding="utf-8"))
+    if found != 1:
+        raise ValueError(f"{script.name} has changed: build_book.WATCH does not find its watch")
+    script.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -218,6 +237,7 @@ def main() -> int:
     # Sphinx copies no static files when no page has changed.
     shutil.copytree(ROOT / "book" / "_static", html / "_static", dirs_exist_ok=True)
     light_css.combine(html)
+    drop_watch(html / "_static" / "scripts" / "pydata-sphinx-theme.js")
     # Readers download the plain notebooks, which open anywhere, and not the book's sources.
     plain = make_notebooks.read_book(ROOT, address)
     make_notebooks.write(html / "notebooks", ROOT, plain, wheel=False)

@@ -150,3 +150,13 @@ def test_notebooks_executed_ahead_are_found_in_the_cache(tmp_path):
 
 def test_all_notebooks_are_executed_ahead():
     assert sorted(build_book.slowest_first()) == sorted((ROOT / "book").glob("*.ipynb"))
+
+
+def test_the_watch_over_what_scrolls_goes_and_nothing_else(tmp_path):
+    path = tmp_path / "theme.js"
+    watch = ',"complete"===document.readyState?I():window.addEventListener("load",I)'
+    path.write_text(f"(()=>{{a(){watch}}})();")
+    build_book.drop_watch(path)
+    assert path.read_text() == "(()=>{a()})();"
+    with pytest.raises(ValueError, match=r"theme\.js has changed"):
+        build_book.drop_watch(path)

@@ -40,12 +40,13 @@
     root.theme = theme;
   });
 
-  const wide = "div.math > .formula, .bd-article pre, .pst-scrollable-table-container";
+  const wide = "div.math > .formula, .bd-article pre, .cell_output > .output, .pst-scrollable-table-container";
   const mark = () => {
-    for (const box of document.querySelectorAll(wide)) {
-      if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    }
+    // What is not laid out yet is looked at when it is; to ask for its width would lay it out.
+    const laidOut = (box) => box.checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
+    const boxes = [...document.querySelectorAll(wide)].filter(laidOut);
+    const scroll = boxes.map((box) => box.scrollWidth > box.clientWidth + 1);
+    boxes.forEach((box, i) => (scroll[i] ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex")));
   };
   let waiting = 0;
   const soon = () => {
@@ -56,6 +57,7 @@
   addEventListener("resize", soon);
   document.fonts.addEventListener("loadingdone", soon); // letters of another width
   addEventListener("toggle", soon, true); // folded code that opens
+  addEventListener("contentvisibilityautostatechange", soon, true);
   const article = document.querySelector("article");
   if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true });
 })();
