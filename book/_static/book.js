@@ -41,23 +41,29 @@
   });
 
   const wide = "div.math > .formula, .bd-article pre, .cell_output > .output, .pst-scrollable-table-container";
-  const mark = () => {
-    // What is not laid out yet is looked at when it is; to ask for its width would lay it out.
-    const laidOut = (box) => box.checkVisibility?.({ contentVisibilityAuto: true }) ?? true;
-    const boxes = [...document.querySelectorAll(wide)].filter(laidOut);
-    const scroll = boxes.map((box) => box.scrollWidth > box.clientWidth + 1);
-    boxes.forEach((box, i) => (scroll[i] ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex")));
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 0, { timeRemaining: () => 50 }));
+  const unmarked = new Set();
+  const mark = (pause) => {
+    for (const box of unmarked) {
+      if (pause.timeRemaining() < 5) return idle(mark); // the width of what is far from the screen has to be laid out
+      unmarked.delete(box);
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      if (!scrolls) box.removeAttribute("tabindex");
+      else if (box.tabIndex !== 0) box.tabIndex = 0;
+    }
   };
   let waiting = 0;
   const soon = () => {
     clearTimeout(waiting);
-    waiting = setTimeout(mark, 150);
+    waiting = setTimeout(() => {
+      for (const box of document.querySelectorAll(wide)) unmarked.add(box);
+      idle(mark);
+    }, 150);
   };
   addEventListener("load", soon);
   addEventListener("resize", soon);
   document.fonts.addEventListener("loadingdone", soon); // letters of another width
   addEventListener("toggle", soon, true); // folded code that opens
-  addEventListener("contentvisibilityautostatechange", soon, true);
   const article = document.querySelector("article");
   if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true });
 })();

@@ -16,8 +16,9 @@ LAYOUT = """
       if (["auto", "scroll"].includes(getComputedStyle(p).overflowX)) return true;
     return false;
   };
-  // For those who only listen, or of no size: not on the page.
-  const unseen = e => e.closest(".katex-mathml, .visually-hidden, .sr-only") || !e.checkVisibility();
+  // For those who only listen, of no size, or the part of a root's line that is always cut off: not on the page.
+  const unseen = e => e.closest(".katex-mathml, .katex .hide-tail path, .visually-hidden, .sr-only")
+    || !e.checkVisibility();
   for (const e of article.querySelectorAll("*")) {
     const box = e.getBoundingClientRect();
     if (unseen(e) || held(e) || !box.width || !box.height) continue;
