@@ -80,10 +80,16 @@ def tab_through(page: Page) -> Walk:
     return walk
 
 
+def unreachable_scrollers(page: Page) -> list[str]:
+    """Parts of the text that scroll sideways, but only under a mouse; the pages look for them in idle moments."""
+    for _ in range(25):
+        page.wait_for_timeout(200)
+        if not (found := page.evaluate(UNREACHABLE_SCROLLERS)):
+            break
+    return found
+
+
 def scroller_problems(page: Page) -> list[str]:
-    """Parts of the text that scroll sideways, with everything unfolded, but only under a mouse."""
+    """Those parts, with everything unfolded."""
     page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
-    page.wait_for_timeout(
-        400
-    )  # the pages look anew for what scrolls, a moment after something has opened
-    return [f"scrolls but takes no focus: {name}" for name in page.evaluate(UNREACHABLE_SCROLLERS)]
+    return [f"scrolls but takes no focus: {name}" for name in unreachable_scrollers(page)]

@@ -21,7 +21,7 @@ from browsing import (
     watch,
     window,
 )
-from keyboard import scroller_problems
+from keyboard import scroller_problems, unreachable_scrollers
 from layout import layout_problems
 from PIL import Image
 from playwright.sync_api import Browser, Page
@@ -89,8 +89,7 @@ def test_nothing_is_wider_than_the_window(seen: View):
     problems = []
     for width, height in (PHONE, SMALL_PHONE) if seen.view == "phone" else (DESKTOP,):
         seen.page.set_viewport_size({"width": width, "height": height})
-        seen.page.wait_for_timeout(500)  # the theme looks anew for what scrolls, a moment after
-        found = layout_problems(seen.page) + scroller_problems(seen.page)
+        found = scroller_problems(seen.page) + layout_problems(seen.page)
         problems += [f"at {width} px {problem}" for problem in found]
     seen.page.set_viewport_size(dict(zip(("width", "height"), VIEWS[seen.view][0], strict=True)))
     assert not problems, fail_list(f"{seen.name} ({seen.view})", problems)
@@ -98,9 +97,7 @@ def test_nothing_is_wider_than_the_window(seen: View):
 
 def test_axe_finds_nothing(seen: View):
     assert seen.page.evaluate("document.documentElement.dataset.theme") == VIEWS[seen.view][1]
-    seen.page.wait_for_timeout(
-        300
-    )  # the page looks anew for what scrolls, 150 ms after its last change
+    unreachable_scrollers(seen.page)  # the page looks for them a moment after its last change
     found = axe.violations(seen.page, find_package("axe-core/axe.min.js"))
     assert not found, fail_list(f"{seen.name} ({seen.view})", found)
 
