@@ -50,8 +50,10 @@ class Setting:
     compiled: Path | None = None
 
 
+# Labs compile longer than they compute, so their programs are hardly optimised.
 PRELUDE = """
 import os as _os
+_os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 _os.environ["JAX_COMPILATION_CACHE_DIR"] = {folder!r}
 _os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "{least}"
 _os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
