@@ -28,6 +28,11 @@ CLASSROOM = ROOT / "tests" / "classroom"
 BENCH = ROOT / "_build" / "bench"
 BENCH_PYTHON = "3.11"  # the oldest: every framework has a build for it
 OWN_ENVIRONMENT = ("setup", "clean", "bench")  # tasks that need no .venv
+# Tests, and pages at preset smoke, compile for far longer than they compute.
+QUICK_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 
 def run(*command: str | Path, **environment: str) -> None:
@@ -82,15 +87,38 @@ def lint() -> None:
     run(BIN / "codespell", "README.md", "book", *ours)
 
 
+def quick_compilation() -> dict[str, str]:
+    """Settings with which JAX compiles soon what then runs slowly.
+
+    XLA ends the process at a flag that it does not know, and not all versions know all of them: each is tried.
+    """
+    start = [PYTHON, "-c", "import jax; jax.devices()"]
+    known = [
+        flag
+        for flag in QUICK_FLAGS
+        if not subprocess.run(
+            start, env={**os.environ, "XLA_FLAGS": flag}, capture_output=True
+        ).returncode
+    ]
+    flags = " ".join([os.environ.get("XLA_FLAGS", ""), *known]).strip()
+    return {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": flags,
+    }
+
+
 def test() -> None:
     """lint, every notebook executed and rendered at preset smoke with warnings as errors, unit tests"""
     lint()
-    smoke_pages()  # a cell that raises ends it
-    python("-m", "pytest", "tests", "-n", "2", "--dist", "loadfile", IMGBOOK_PRESET="smoke")
+    quickly = quick_compilation()
+    smoke_pages(**quickly)  # a cell that raises ends it
+    tests = ("tests", "-n", "2", "--dist", "loadfile")
+    python("-m", "pytest", *tests, IMGBOOK_PRESET="smoke", **quickly)
 
 
-def smoke_pages() -> None:
-    python("scripts/build_book.py", "--preset", "smoke", "--strict")
+def smoke_pages(**environment: str) -> None:
+    python("scripts/build_book.py", "--preset", "smoke", "--strict", **environment)
 
 
 def test_site() -> None:
@@ -99,7 +127,7 @@ def test_site() -> None:
     if npm is None:
         sys.exit("npm was not found; install Node 20 or newer (Debian: apt-get install nodejs npm)")
     if "IMGBOOK_SITE" not in os.environ:
-        smoke_pages()
+        smoke_pages(**quick_compilation())
     run(npm, "ci", "--prefix", SITE, "--no-audit", "--no-fund", "--loglevel=error")
     lighthouse = (
         SITE / "test_lighthouse.py"

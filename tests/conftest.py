@@ -4,7 +4,7 @@ import functools
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -13,10 +13,13 @@ import pytest
 
 from imgbook import data
 
-# Before jax is imported, here and in the processes that tests start.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "imgbook-tests-xla")
-)
+# Before jax is imported, here and in the processes that tests start. Tests compile far longer than they compute.
+for name, value in {
+    "JAX_COMPILATION_CACHE_DIR": str(Path(tempfile.gettempdir()) / "imgbook-tests-xla"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+}.items():
+    os.environ.setdefault(name, value)
 # Here and not by MPLBACKEND: the environment is inherited by the notebooks that the same run of pytest starts.
 matplotlib.use("Agg")
 
@@ -31,16 +34,6 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGBOOK_PRESET", "smoke")
     monkeypatch.setenv("IMGBOOK_DATA_DIR", str(NO_DATA))
     monkeypatch.setenv("IMGBOOK_DATA_MIRROR", "none")
-
-
-@pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """For files that compile far longer than they compute: programs of this file are hardly optimised."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @functools.cache

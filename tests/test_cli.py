@@ -487,12 +487,7 @@ def test_examples_of_the_help_work(tmp_path):
     class_folders("photos", {"cats": 60, "dogs": 60})
     shown = examples()
     assert {words[0] for words in shown} == set(COMMANDS)
-    environment = {
-        **os.environ,
-        "IMGBOOK_DATA_DIR": str(NO_DATA),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
+    environment = {**os.environ, "IMGBOOK_DATA_DIR": str(NO_DATA)}
     done = subprocess.run([sys.executable, "-c", RUN_ALL, json.dumps(shown)],
                           capture_output=True, text=True, env=environment, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr

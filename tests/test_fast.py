@@ -23,8 +23,6 @@ from imgbook import (
 from imgbook.fast_networks import FastConfig
 from imgbook.layers import conv, window
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 SMALL = FastConfig(image_shape=(16, 20, 3), num_classes=4, widths=(6, 8), num_steps=30)
 

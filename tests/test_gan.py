@@ -26,7 +26,6 @@ DCGAN = dataclasses.replace(PLAIN, batch_norm=True)
 LABELLED = dataclasses.replace(RECIPE, num_classes=3)
 IMAGES = random_images(16, RECIPE.image_shape)
 LABELS = np.arange(16) % 3
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(0)
 

@@ -252,8 +252,6 @@ def recorded(tmp_path_factory):
         **{k: v for k, v in os.environ.items() if not k.startswith("IMGBOOK_")},
         "IMGBOOK_DATA_DIR": str(results / "none"),
         "IMGBOOK_DATA_MIRROR": "none",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # these runs compile far longer than they train
     }
     done = subprocess.run(
         [sys.executable, "-c", RECORD_ALL, str(results), *RUNS],

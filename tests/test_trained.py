@@ -87,14 +87,12 @@ def test_chapter_runs_without_training(chapter, monkeypatch):
     assert code[0].count("\nTRAINED = False  # True: ") == 1
     code[0] = code[0].replace("\nTRAINED = False", "\nTRAINED = True")
     here: dict = {}
-    jax.config.update("jax_disable_most_optimizations", True)  # compiled soon, run slowly
     try:
         for source in code:
             exec(source, here)
     finally:
         plt.close("all")
         plt.rcdefaults()
-        jax.config.update("jax_disable_most_optimizations", False)
     assert (loads, len(fits)) == (names, smaller)
     assert {len(values) for values in here["history"].metrics.values()} == {
         here["config"].num_steps
