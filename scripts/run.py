@@ -145,8 +145,9 @@ def test_classroom() -> None:
     left_out = sandbox if os.environ.get("IMGBOOK_UNCONTAINED") == "1" else []
     matrix = CLASSROOM / "test_matrix.py"  # by itself: it grades two hand-ins at a time
     ignored = [f"--ignore={path}" for path in (matrix, *left_out)]
-    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", *ignored)
-    python("-m", "pytest", matrix)
+    quickly = quick_compilation()
+    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", *ignored, **quickly)
+    python("-m", "pytest", matrix, **quickly)
 
 
 def notebooks() -> None:

@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WINDOWLESS = "chromium-headless-shell"
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -35,10 +36,14 @@ def stop(message: str) -> None:
     pytest.exit(message, returncode=1)
 
 
-def find_chromium() -> str:
-    """The browser's executable: CHROMIUM if set, else the first of the usual names."""
+def find_chromium(with_window: bool = True) -> str:
+    """The browser's executable: CHROMIUM if set, else the first of the usual names.
+
+    Not `with_window`: the browser without one where it is installed, which takes a third less time for a page.
+    """
     named = os.environ.get("CHROMIUM")
-    for name in [named] if named else BROWSERS:
+    names = BROWSERS if with_window else (WINDOWLESS, *BROWSERS)
+    for name in [named] if named else names:
         if found := shutil.which(name):
             return found
     what = f"CHROMIUM={named} is not an executable" if named else f"none of {', '.join(BROWSERS)}"
