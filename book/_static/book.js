@@ -12,22 +12,30 @@
     window.katex.render(tex.slice(2, -2), formula, { displayMode: tex.startsWith("\\["), throwOnError: false });
     source.replaceWith(formula);
   };
-  addEventListener("load", async () => {
+  addEventListener("load", () => {
     const { katex } = document.body.dataset;
     if (!katex) return;
-    await Promise.all([add("link", { rel: "stylesheet", href: `${katex}.css` }), add("script", { src: `${katex}.js` })]);
+    let loaded;
+    const load = () =>
+      (loaded ??= Promise.all([
+        add("link", { rel: "stylesheet", href: `${katex}.css` }),
+        add("script", { src: `${katex}.js` }),
+      ]));
+    setTimeout(load, 4000); // for a print, which cannot wait, of a page that nobody has scrolled
     const formulas = [...document.querySelectorAll(".math")];
     // Columns of a wide table are out of sight, and would stay as they are when they are scrolled to.
     const places = new Set(formulas.map((math) => math.closest(".pst-scrollable-table-container") ?? math));
     const near = new IntersectionObserver(
-      (seen) => {
+      async (seen) => {
         const shown = seen.filter((place) => place.isIntersecting).map((place) => place.target);
+        if (!shown.length) return;
+        await load();
         formulas.filter((math) => shown.some((place) => place.contains(math))).forEach(typeset);
       },
-      { rootMargin: "300px" },
+      { rootMargin: "150px" },
     );
     for (const place of places) near.observe(place);
-    addEventListener("beforeprint", () => formulas.forEach(typeset));
+    addEventListener("beforeprint", () => window.katex && formulas.forEach(typeset));
   });
 
   const root = document.documentElement.dataset;
@@ -41,11 +49,15 @@
   });
 
   const wide = "div.math > .formula, .bd-article pre, .cell_output > .output, .pst-scrollable-table-container";
-  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 0, { timeRemaining: () => 50 }));
+  // A page that is never idle must not wait for ever.
+  const idle = (work) =>
+    window.requestIdleCallback
+      ? requestIdleCallback(work, { timeout: 2000 })
+      : setTimeout(work, 0, { timeRemaining: () => 50 });
   const unmarked = new Set();
   const mark = (pause) => {
     for (const box of unmarked) {
-      if (pause.timeRemaining() < 5) return idle(mark); // the width of what is far from the screen has to be laid out
+      if (!pause.didTimeout && pause.timeRemaining() < 5) return idle(mark); // the width of what is far from the screen has to be laid out
       unmarked.delete(box);
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       if (!scrolls) box.removeAttribute("tabindex");
