@@ -208,9 +208,20 @@ def sorted_cells(hand: Hand) -> list[tuple[tuple, NotebookNode]]:
                 stub = marks(copy.deepcopy(given.given_cell), given)
                 placed.append(((before, given.position + 1), stub))
         elif given.is_ours:
-            before = max(before, hand.taken.get(given.id, -1))
+            before = max(before, *(hand.taken.get(name, -1) for name in together(hand.lab, given)))
             placed.append(((before, given.position + 1), ours(given)))
     return sorted(placed, key=lambda pair: pair[0])
+
+
+def together(lab: Template, cell: TemplateCell) -> list[str]:
+    """The cells that the student's must not stand between: tests, with the locked cell that defines their tools."""
+    first = last = cell.position
+    while first and lab.cells[first - 1].is_ours:
+        first -= 1
+    while last + 1 < len(lab.cells) and lab.cells[last + 1].is_ours:
+        last += 1
+    run = lab.cells[first : last + 1]
+    return [one.id for one in run if one is cell or any(other.kind == "locked" for other in run)]
 
 
 def unique_ids(cells: list[NotebookNode]) -> list[NotebookNode]:

@@ -7,6 +7,8 @@ import demo
 import nbformat
 import pytest
 from nbformat import v4
+from tools import release
+from tools.course import read_template
 from tools.mend import mend, unfinished
 
 IDS = ["square", "square-tests", "halve", "halve-tests", "run", "run-tests", "why"]
@@ -59,6 +61,22 @@ def test_an_edited_test_is_replaced(lab, solved):
     mended = mend(lab, notebook)
     assert kinds(mended) == [("edited", "square-tests")]
     assert restored_tests(lab, mended)
+
+
+def test_nothing_stands_between_tests_and_their_tools(tmp_path):
+    course = demo.course(tmp_path)
+    teacher = nbformat.read(course.source(demo.LAB), as_version=4)
+    tools = demo.marked(v4.new_code_cell("nine = 9"), "square-tools", locked=True)
+    teacher.cells.insert(index(teacher, "square-tests"), tools)
+    nbformat.write(teacher, course.source(demo.LAB))
+    given = nbformat.read(release.generate(course, demo.LAB, database=False), as_version=4)
+    lab, notebook = read_template(course, demo.LAB), demo.solve(given)
+    notebook.cells.insert(index(notebook, "square-tests"), v4.new_code_cell("nine = 0"))
+    mended = mend(lab, notebook)
+    order = [cell.source for cell in mended.notebook.cells]
+    at = index(mended.notebook, "square-tools")
+    assert order.index("nine = 0") < at == index(mended.notebook, "square-tests") - 1
+    assert kinds(mended) == []
 
 
 @pytest.mark.parametrize("kind", ["markdown", "raw"])
