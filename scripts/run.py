@@ -145,9 +145,8 @@ def test_classroom() -> None:
     left_out = sandbox if os.environ.get("IMGBOOK_UNCONTAINED") == "1" else []
     matrix = CLASSROOM / "test_matrix.py"  # by itself: it grades two hand-ins at a time
     ignored = [f"--ignore={path}" for path in (matrix, *left_out)]
-    quickly = quick_compilation()
-    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", *ignored, **quickly)
-    python("-m", "pytest", matrix, **quickly)
+    python("-m", "pytest", CLASSROOM, "-n", "2", "--dist", "loadfile", *ignored)
+    python("-m", "pytest", matrix)
 
 
 def notebooks() -> None:

@@ -154,7 +154,7 @@ def environment(cpus: int) -> dict[str, str]:
     }
     for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         inside[name] = str(cpus)
-    for name in ("TZ", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "JAX_ENABLE_X64", "XLA_FLAGS"):
+    for name in ("TZ", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "JAX_ENABLE_X64"):
         if name in os.environ:
             inside[name] = os.environ[name]
     user_site = [

@@ -57,7 +57,8 @@
   const unmarked = new Set();
   const mark = (pause) => {
     for (const box of unmarked) {
-      if (!pause.didTimeout && pause.timeRemaining() < 5) return idle(mark); // the width of what is far from the screen has to be laid out
+      // The width of what is far from the screen has to be laid out.
+      if (!pause.didTimeout && pause.timeRemaining() < 5) return idle(mark);
       unmarked.delete(box);
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       if (!scrolls) box.removeAttribute("tabindex");

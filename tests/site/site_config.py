@@ -39,7 +39,7 @@ def stop(message: str) -> None:
 def find_chromium(with_window: bool = True) -> str:
     """The browser's executable: CHROMIUM if set, else the first of the usual names.
 
-    Not `with_window`: the browser without one where it is installed, which takes a third less time for a page.
+    Not `with_window`: the browser without one where it is installed, which takes a quarter less time for a page.
     """
     named = os.environ.get("CHROMIUM")
     names = BROWSERS if with_window else (WINDOWLESS, *BROWSERS)
