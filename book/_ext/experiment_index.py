@@ -1,6 +1,7 @@
 """The index of experiments: every page with its time and memory, every recorded run with its command and seconds."""
 
 import ast
+import functools
 import json
 import re
 from pathlib import Path
@@ -34,16 +35,18 @@ def code_of(path: Path) -> str:
     )
 
 
-def modules_of(code: str) -> set[str]:
+@functools.cache  # each record asks for each page's code, and pages share modules
+def modules_of(code: str) -> frozenset[str]:
     """The modules of the package that a notebook imports."""
     imports = (n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom))
-    return {a.name for node in imports if node.module == "imgbook" for a in node.names} - GENERAL
+    found = {a.name for node in imports if node.module == "imgbook" for a in node.names}
+    return frozenset(found - GENERAL)
 
 
-def strings_of(path: Path) -> list[str]:
-    """Regular expressions of the texts in a file's code that may name a record; an f-string's gaps match anything."""
-    text = code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
-    tree, found = ast.parse(text), []
+@functools.cache
+def strings_of(code: str) -> tuple[frozenset[str], tuple[re.Pattern, ...]]:
+    """The texts in code that may name a record: plain ones, and f-strings, whose gaps match anything."""
+    tree, plain, patterns = ast.parse(code), set(), []
     inner = {id(v) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for v in n.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -52,12 +55,12 @@ def strings_of(path: Path) -> list[str]:
             )
             pattern = "".join(parts)
             if re.match(r"[a-z]{3,}", pattern):  # a beginning, so that not all match
-                found.append(pattern)
+                patterns.append(re.compile(pattern))
         elif (
             isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner
         ):
-            found.append(re.escape(node.value))
-    return found
+            plain.add(node.value)
+    return frozenset(plain), tuple(patterns)
 
 
 def shown_on(name: str, root: Path = ROOT) -> list[str]:
@@ -67,11 +70,13 @@ def shown_on(name: str, root: Path = ROOT) -> list[str]:
     """
     names, found = {name, name.removesuffix("-full")}, []
     for page in notebooks(root):
-        modules = (root / "src" / "imgbook" / f"{m}.py" for m in modules_of(code_of(page)))
-        files = [page, *(m for m in modules if m.exists())]
-        patterns = {pattern for file in files for pattern in strings_of(file)}
-        if any(re.fullmatch(pattern, n) for pattern in patterns for n in names):
-            found.append(page.name)
+        code = code_of(page)
+        modules = (root / "src" / "imgbook" / f"{m}.py" for m in modules_of(code))
+        texts = [code, *(m.read_text(encoding="utf-8") for m in modules if m.exists())]
+        for plain, patterns in map(strings_of, texts):
+            if names & plain or any(p.fullmatch(n) for p in patterns for n in names):
+                found.append(page.name)
+                break
     return found
 
 
