@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Time everything from a fresh clone and write the figures to results/build.json and into the README.
 
-    python scripts/measure.py             # a quarter of an hour on two cores
+    python scripts/measure.py             # an hour and a half on two cores
+    python scripts/measure.py --commands  # without the notebooks alone, which keep their times: 40 minutes
     python scripts/measure.py --notebook scaling    # one notebook alone, with this checkout's .venv: two minutes
     python scripts/measure.py --readme    # only write the README's table anew, after a new record
 
@@ -67,24 +68,27 @@ def measure_notebook(notebook: Path, folder: Path) -> dict:
     return entry
 
 
-def measure() -> dict:
+def measure(notebooks: bool = True) -> dict:
+    """What the commands take and, if asked for, each notebook alone."""
     environment = dict(NO_OPTIONS)
     with tempfile.TemporaryDirectory() as folder:
         clone, log = Path(folder) / "clone", Path(folder) / "log"
         environment["JAX_COMPILATION_CACHE_DIR"] = str(clone / "_build" / "cache" / "xla")
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        result = {"commands": {}, "notebooks": {}}
+        known = json.loads((clone / BUILD).read_text())
+        result = {"commands": {}, "notebooks": known["notebooks"]}
 
         def make(name: str, target: str) -> None:
             result["commands"][name], _ = timed(["make", target], clone, log, **environment)
 
         make("installation", "setup")
-        for notebook in sorted((clone / "book").glob("*.ipynb")):
-            result["notebooks"][notebook.stem] = measure_notebook(notebook, Path(folder))
-        # The pages and the README show the notebooks' times, and the tests ask for them.
-        known = json.loads((clone / BUILD).read_text()) | {"notebooks": result["notebooks"]}
-        (clone / BUILD).write_text(json.dumps(known, indent=2) + "\n")
-        write_readme(clone)
+        if notebooks:
+            measured = sorted((clone / "book").glob("*.ipynb"))
+            result["notebooks"] = {n.stem: measure_notebook(n, Path(folder)) for n in measured}
+            # The pages and the README show the notebooks' times, and the tests ask for them.
+            known |= {"notebooks": result["notebooks"]}
+            (clone / BUILD).write_text(json.dumps(known, indent=2) + "\n")
+            write_readme(clone)
         make("make book", "book")
         make("make book, unchanged", "book")
         make("make test", "test")
@@ -123,7 +127,8 @@ def readme_section(result: dict) -> str:
         f"Installation {minutes['installation']}, `make book` {minutes['make book']}, again without changes "
         f"{commands['make book, unchanged']:.0f} s, `make test` {minutes['make test']}. "
         f"Disk: {disk['.venv'] / 1024:.1f} GB for `.venv`, {disk['_build']} MB for the built pages and caches. "
-        f"Measured on {result['date']} from a fresh clone on {result['device']} by `python scripts/measure.py`.",
+        f"Measured on {result['date']} from a fresh clone on {result['device']} by `{result['command']}`, "
+        "and each chapter alone by the same script.",
     ]
     return "\n".join(lines)
 
@@ -141,6 +146,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--notebook", help="measure only this one, by its name in book/")
+    parser.add_argument("--commands", action="store_true", help="measure no notebook alone")
     parser.add_argument("--readme", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.notebook:
@@ -149,8 +155,8 @@ def main() -> None:
             path = ROOT / "book" / f"{options.notebook}.ipynb"
             result["notebooks"][options.notebook] = measure_notebook(path, Path(folder))
     elif not options.readme:
-        result = measure() | {
-            "command": "python scripts/measure.py",
+        result = measure(notebooks=not options.commands) | {
+            "command": "python scripts/measure.py" + " --commands" * options.commands,
             "date": datetime.date.today().isoformat(),
             "device": records.describe_device(),
         }
