@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Time everything from a fresh clone and write the figures to results/build.json and into the README.
 
-    python scripts/measure.py             # an hour and a half on two cores
-    python scripts/measure.py --commands  # without the notebooks alone, which keep their times: 40 minutes
+    python scripts/measure.py             # longer than the next, by each notebook at two presets
+    python scripts/measure.py --commands  # without the notebooks alone, which keep their times: 50 minutes on two cores
     python scripts/measure.py --notebook scaling    # one notebook alone, with this checkout's .venv: two minutes
     python scripts/measure.py --readme    # only write the README's table anew, after a new record
 
